@@ -1,0 +1,2 @@
+//! The `bowerbird` command.
+fn main() {}

@@ -1,0 +1,44 @@
+//! A document: an id, a revision, and a JSON object.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A revision as the store names it. Opaque: two are equal or not, nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A document to be written, or as it was read.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its id; no leading underscore except in `_design/…` and `_local/…`.
+    pub id: String,
+    /// The revision that this one replaces, or nothing for a new document; as read: its own.
+    pub revision: Option<Revision>,
+    /// The JSON object, without `_id` and `_rev`. Kept as text: the way from the log to the store
+    /// builds no tree of it.
+    pub body: Box<RawValue>,
+}
+
+impl Document {
+    /// A new document of this body.
+    ///
+    /// # Errors
+    /// When `body` can't be serialised.
+    pub fn new(id: impl Into<String>, body: &impl Serialize) -> Result<Self, serde_json::Error> {
+        Ok(Self { id: id.into(), revision: None, body: serde_json::value::to_raw_value(body)? })
+    }
+
+    /// Its size in bytes, as batches count it.
+    pub fn size(&self) -> usize {
+        self.id.len() + self.body.get().len()
+    }
+}

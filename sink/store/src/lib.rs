@@ -1,0 +1,12 @@
+//! The document store: databases of JSON documents, written in bulk, read by id, scanned in order.
+//!
+//! [`DocumentStore`] is the one trait; [`couch`] and [`sqlite`] implement it, and one behaviour
+//! suite (`tests/behaviour.rs`) runs on both. This crate knows nothing of events or logs.
+
+pub mod document;
+pub mod error;
+pub mod store;
+
+pub use document::{Document, Revision};
+pub use error::StoreError;
+pub use store::{Change, Changes, DatabaseInfo, DocumentStore, WriteOutcome};

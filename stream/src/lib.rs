@@ -1,0 +1,15 @@
+//! The event log: what an event is, where it goes, and the two logs that keep it.
+//!
+//! [`EventLog`] is the one trait; [`kafka`] and [`sqlite`] implement it, and one behaviour suite
+//! (`tests/behaviour.rs`) runs on both. Only [`kafka`] names rdkafka.
+
+pub mod dead_letter;
+pub mod error;
+pub mod event;
+pub mod log;
+pub mod status;
+pub mod topic;
+
+pub use error::LogError;
+pub use event::{Event, EventType};
+pub use log::{Delivery, EventConsumer, EventLog, Partition, Position, Record};

@@ -1,0 +1,378 @@
+//! The event log as a trait: what the pipeline needs of one, and no more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::error::LogError;
+use crate::event::{EnvelopeError, Event, Headers};
+use crate::topic::TopicSpec;
+
+/// One partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Partition {
+    /// The topic; shared, since every record names it.
+    pub topic: Arc<str>,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl Partition {
+    /// Names a partition.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// Where a record stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset in it.
+    pub offset: i64,
+}
+
+/// A record to be appended: key, value and headers as they shall stand in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The key, which decides the partition ([`crate::topic::partition_of`]).
+    pub key: Option<Bytes>,
+    /// The value; nothing for a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers.
+    pub headers: Headers,
+}
+
+impl Outgoing {
+    /// `event` as a record of `topic`.
+    pub fn event(topic: impl Into<Arc<str>>, event: Event) -> Self {
+        let headers = event.headers();
+        Self {
+            topic: topic.into(),
+            key: Some(Bytes::from(event.key.into_bytes())),
+            value: event.value,
+            headers,
+        }
+    }
+
+    /// Its size in bytes, as queues and batches count it.
+    pub fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// A record as it stands in the log. It need not be an event of ours: anyone may write to a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub position: Position,
+    /// When the log took it, by the log's own clock or the producer's.
+    pub appended: Timestamp,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value; nothing for a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers.
+    pub headers: Headers,
+}
+
+impl Record {
+    /// Reads it as an event.
+    ///
+    /// # Errors
+    /// When it is none: it belongs into the dead letters then.
+    pub fn event(&self) -> Result<Event, EnvelopeError> {
+        Event::from_parts(self.key.as_ref(), self.value.clone(), &self.headers)
+    }
+
+    /// Its size in bytes, as queues and batches count it.
+    pub fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// The offsets that a partition holds: `earliest` up to but not including `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The first offset still held.
+    pub earliest: i64,
+    /// One past the last acknowledged record.
+    pub end: i64,
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication: u32,
+    /// Its settings in the log's own words (`cleanup.policy`, …), those that differ from defaults.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What [`EventLog::apply_topics`] did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+pub enum TopicChange {
+    /// It was not there.
+    Created {
+        /// Its name.
+        topic: String,
+    },
+    /// Settings were changed: name → (before, after).
+    Altered {
+        /// Its name.
+        topic: String,
+        /// Setting → (before, after).
+        settings: BTreeMap<String, (Option<String>, String)>,
+    },
+    /// It is as declared.
+    Unchanged {
+        /// Its name.
+        topic: String,
+    },
+}
+
+/// Where a group begins on a partition that it has no committed offset for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAt {
+    /// At the earliest record held. A group that collects must not miss what came before it.
+    #[default]
+    Earliest,
+    /// At the end.
+    End,
+}
+
+/// How to consume.
+#[derive(Clone, Debug)]
+pub struct ConsumerConfig {
+    /// The group; it owns the committed offsets, also with an explicit assignment.
+    pub group: String,
+    /// A name that stays with this member over restarts (static membership), if any.
+    pub instance: Option<String>,
+    /// Where to begin without a committed offset.
+    pub start: StartAt,
+    /// The most bytes fetched ahead of [`EventConsumer::next`], over all partitions.
+    pub prefetch_bytes: usize,
+    /// A member that is silent for so long is taken for dead.
+    pub session_timeout: Duration,
+    /// How long a revoked partition may drain ([`Revocation`]).
+    pub drain_timeout: Duration,
+}
+
+impl ConsumerConfig {
+    /// Sound values for `group`.
+    pub fn new(group: impl Into<String>) -> Self {
+        Self {
+            group: group.into(),
+            instance: None,
+            start: StartAt::Earliest,
+            prefetch_bytes: 16 << 20,
+            session_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Partitions that this member must let go of. While it lives, the log waits (up to the drain
+/// time-out) before anyone else gets them: flush, commit, then drop it.
+#[derive(Debug)]
+pub struct Revocation {
+    /// Which.
+    pub partitions: Vec<Partition>,
+    /// They are already somebody else's: abandon the work, a commit would be refused or harmful.
+    pub lost: bool,
+    /// Dropping it tells the log that the partitions are free.
+    pub released: Option<oneshot::Sender<()>>,
+}
+
+/// What a consumer hands out.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Records, each partition's in order.
+    Records(Vec<Record>),
+    /// These partitions are now this member's.
+    Assigned(Vec<Partition>),
+    /// These are to be let go.
+    Revoked(Revocation),
+    /// A fault that the consumer gets over by itself, or waits for an operator to mend
+    /// ([`LogError::pauses`]): show it, and go on calling `next`.
+    Trouble(LogError),
+    /// Nothing new within the wait.
+    Idle,
+}
+
+/// A member of a consumer group, or a reader with an assignment of its own.
+pub trait EventConsumer: Send + 'static {
+    /// The next delivery: at most `max` records, waiting at most `wait` for the first.
+    /// Cancel safe: a delivery is never lost when the future is dropped.
+    ///
+    /// # Errors
+    /// Only such as end the consumer; passing faults are [`Delivery::Trouble`].
+    fn next(
+        &mut self,
+        max: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Delivery, LogError>> + Send;
+
+    /// Stops fetching from these partitions until [`resume`](Self::resume); already assigned only.
+    ///
+    /// # Errors
+    /// When a partition is not this member's.
+    fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError>;
+
+    /// Fetches from them again.
+    ///
+    /// # Errors
+    /// When a partition is not this member's.
+    fn resume(&mut self, partitions: &[Partition]) -> Result<(), LogError>;
+
+    /// The next record of this partition will be the one at `offset`, or the first one after it.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfRange`] when the log does not hold it; the end itself is allowed.
+    fn seek(
+        &mut self,
+        partition: &Partition,
+        offset: i64,
+    ) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Commits for the group: offset = the next one to read. Returns when the log has it.
+    ///
+    /// # Errors
+    /// Transient ones are worth another try; a commit for partitions that were taken away fails.
+    fn commit(
+        &mut self,
+        offsets: &BTreeMap<Partition, i64>,
+    ) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Leaves the group at once, so that others need not wait for the session to time out.
+    fn close(self) -> impl Future<Output = Result<(), LogError>> + Send;
+}
+
+/// An append-only log of topics and partitions.
+pub trait EventLog: Clone + Send + Sync + 'static {
+    /// What consumes from it.
+    type Consumer: EventConsumer;
+
+    /// Its address without secrets, for messages.
+    fn address(&self) -> String;
+
+    /// Brings the topics to what is declared; with `dry_run` only says what it would do.
+    ///
+    /// # Errors
+    /// [`LogError::PartitionsDiffer`] when a topic exists with other partitions.
+    fn apply_topics(
+        &self,
+        topics: &[TopicSpec],
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<TopicChange>, LogError>> + Send;
+
+    /// The topics that exist, without the log's internal ones, by name.
+    ///
+    /// # Errors
+    /// When the log can't be asked.
+    fn topics(&self) -> impl Future<Output = Result<Vec<TopicInfo>, LogError>> + Send;
+
+    /// Appends records, and returns when the log has acknowledged or refused each: one answer per
+    /// record, in order. Waits while the log's queue is full, so callers are slowed, not buffered.
+    /// Records of one call with the same key keep their order. Several calls may be under way.
+    fn publish(
+        &self,
+        records: Vec<Outgoing>,
+    ) -> impl Future<Output = Vec<Result<Position, LogError>>> + Send;
+
+    /// Joins a group on these topics.
+    ///
+    /// # Errors
+    /// [`LogError::MissingTopic`], or when the log can't be reached.
+    fn subscribe(
+        &self,
+        topics: &[&str],
+        config: ConsumerConfig,
+    ) -> impl Future<Output = Result<Self::Consumer, LogError>> + Send;
+
+    /// Reads these partitions from these offsets, as a member of no group: live groups are
+    /// untouched. An offset before the earliest begins at the earliest.
+    ///
+    /// # Errors
+    /// [`LogError::MissingTopic`], or when the log can't be reached.
+    fn assign(
+        &self,
+        from: &BTreeMap<Partition, i64>,
+        config: ConsumerConfig,
+    ) -> impl Future<Output = Result<Self::Consumer, LogError>> + Send;
+
+    /// What each partition of a topic holds, by partition number.
+    ///
+    /// # Errors
+    /// [`LogError::MissingTopic`], or when the log can't be asked.
+    fn extents(
+        &self,
+        topic: &str,
+    ) -> impl Future<Output = Result<BTreeMap<i32, Extent>, LogError>> + Send;
+
+    /// For each partition the offset of the first record appended at or after `time`; the end
+    /// where there is none.
+    ///
+    /// # Errors
+    /// [`LogError::MissingTopic`], or when the log can't be asked.
+    fn offsets_at(
+        &self,
+        topic: &str,
+        time: Timestamp,
+    ) -> impl Future<Output = Result<BTreeMap<i32, i64>, LogError>> + Send;
+
+    /// The committed offsets of any group on a topic; partitions without one are absent.
+    ///
+    /// # Errors
+    /// When the log can't be asked.
+    fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> impl Future<Output = Result<BTreeMap<i32, i64>, LogError>> + Send;
+
+    /// The groups that the log knows, by name.
+    ///
+    /// # Errors
+    /// When the log can't be asked.
+    fn groups(&self) -> impl Future<Output = Result<Vec<GroupInfo>, LogError>> + Send;
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// Its state in the log's own words (`Stable`, `Empty`, …).
+    pub state: String,
+    /// Who is in it.
+    pub members: Vec<String>,
+}
