@@ -44,16 +44,17 @@ install() {
   exec 9< "$jars"
   flock 9 # another test run may be installing into the same folder
   [ "$(cat "$jars/.installed" 2> /dev/null)" != "$sum" ] || return 0
+  KAFKA_BED=$jars/bed "$here/kafka.sh" wipe 9>&- # what an install that was killed may have left running
   rm -rf "${jars:?}"/* "$jars/.installed"
   mvn -B -ntp -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$jars"
   # One start and stop of a throw-away bed writes the class-data archives. Without them all works, but slower.
+  trap "KAFKA_BED='$jars/bed' '$here/kafka.sh' wipe 9>&-" EXIT
   (
     export KAFKA_BED=$jars/bed KAFKA_SASL=1 KAFKA_PORT= KAFKA_PROPS=
     KAFKA_JVM=-XX:ArchiveClassesAtExit=$jars/node.jsa "$here/kafka.sh" up 1
     KAFKA_JVM=-XX:ArchiveClassesAtExit=$jars/tool.jsa "$here/kafka.sh" tool TopicCommand --list
     "$here/kafka.sh" down
   ) > "$jars/archives.log" 2>&1 9>&- || echo "kafka.sh: no class-data archives, starts are slower: $jars/archives.log" >&2
-  KAFKA_BED=$jars/bed "$here/kafka.sh" wipe 9>&-
   echo "$sum" > "$jars/.installed"
 }
 
@@ -226,7 +227,7 @@ down() {
     kill -CONT "$pid"
     pids+=("$pid")
   done
-  for pid in ${pids[@]+"${pids[@]}"}; do gone "$pid" 10 || end "$pid" 0; done
+  for pid in ${pids[@]+"${pids[@]}"}; do gone "$pid" 5 || end "$pid" 0; done
 }
 
 # Removes only what a bed makes: the folder may hold more.
