@@ -1,6 +1,5 @@
 //! A dead letter: the original record with the reason why it could not be processed.
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::event::Headers;
@@ -43,9 +42,9 @@ pub fn of_record(record: Record, why: &Reason, now: Timestamp) -> Outgoing {
     let Record { position, key, value, mut headers, .. } = record;
     push_reason(&mut headers, why, now);
     let Position { topic, partition, offset } = position;
-    push(&mut headers, TOPIC, &topic);
-    push(&mut headers, PARTITION, &partition.to_string());
-    push(&mut headers, OFFSET, &offset.to_string());
+    headers.push(TOPIC, topic.as_bytes());
+    headers.push(PARTITION, partition.to_string());
+    headers.push(OFFSET, offset.to_string());
     Outgoing { topic: DEAD_LETTERS.into(), key, value, headers }
 }
 
@@ -58,14 +57,10 @@ pub fn of_source(mut outgoing: Outgoing, why: &Reason, now: Timestamp) -> Outgoi
 
 fn push_reason(headers: &mut Headers, why: &Reason, now: Timestamp) {
     // A redriven letter that fails again keeps only its latest story.
-    headers.retain(|(name, _)| !name.starts_with("dl_"));
-    push(headers, REASON, &why.reason);
-    push(headers, ERROR, &why.error);
-    push(headers, GROUP, &why.group);
-    push(headers, ATTEMPTS, &why.attempts.to_string());
-    push(headers, TIME, &now.to_string());
-}
-
-fn push(headers: &mut Headers, name: &str, value: &str) {
-    headers.push((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+    headers.retain(|name| !name.starts_with("dl_"));
+    headers.push(REASON, &why.reason);
+    headers.push(ERROR, &why.error);
+    headers.push(GROUP, &why.group);
+    headers.push(ATTEMPTS, why.attempts.to_string());
+    headers.push(TIME, now.to_string());
 }

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use thiserror::Error;
+
+pub use crate::headers::Headers;
+use crate::headers::put_header;
 
 /// What happened; the `ce_type` attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,9 +83,6 @@ pub struct Event {
     pub extensions: BTreeMap<String, String>,
 }
 
-/// Record headers in their order; a name may occur more than once.
-pub type Headers = Vec<(String, Bytes)>;
-
 const SPEC_VERSION: &str = "1.0";
 const PREFIX: &str = "ce_";
 
@@ -109,19 +109,19 @@ pub enum EnvelopeError {
 impl Event {
     /// The headers that carry everything but key and value.
     pub fn headers(&self) -> Headers {
-        let mut headers = Vec::with_capacity(5 + self.extensions.len());
+        let mut buffer = BytesMut::with_capacity(192);
         let mut put = |name: &str, value: &str| {
-            headers.push((format!("{PREFIX}{name}"), Bytes::copy_from_slice(value.as_bytes())));
+            put_header(&mut buffer, name, Some(value.as_bytes()));
         };
-        put("specversion", SPEC_VERSION);
-        put("id", &self.id);
-        put("source", &self.source);
-        put("type", self.kind.as_str());
-        put("time", &self.time.to_string());
+        put("ce_specversion", SPEC_VERSION);
+        put("ce_id", &self.id);
+        put("ce_source", &self.source);
+        put("ce_type", self.kind.as_str());
+        put("ce_time", &self.time.to_string());
         for (name, value) in &self.extensions {
-            put(name, value);
+            put(&format!("{PREFIX}{name}"), value);
         }
-        headers
+        Headers::just_encoded(buffer.freeze())
     }
 
     /// Reads an event back from a record.
@@ -132,14 +132,14 @@ impl Event {
     pub fn from_parts(
         key: Option<&Bytes>,
         value: Option<Bytes>,
-        headers: &[(String, Bytes)],
+        headers: &Headers,
     ) -> Result<Self, EnvelopeError> {
         let (mut version, mut id, mut source, mut kind, mut time) = (None, None, None, None, None);
         let mut extensions = BTreeMap::new();
-        for (header, value) in headers {
+        for (header, value) in headers.iter() {
             let Some(name) = header.strip_prefix(PREFIX) else { continue };
-            let text =
-                std::str::from_utf8(value).map_err(|_| EnvelopeError::NotText(header.clone()))?;
+            let text = std::str::from_utf8(value)
+                .map_err(|_| EnvelopeError::NotText(header.to_owned()))?;
             match name {
                 "specversion" => version = Some(text),
                 "id" => id = Some(text),
@@ -166,5 +166,65 @@ impl Event {
             value,
             extensions,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event() -> impl Strategy<Value = Event> {
+        let extensions = proptest::collection::btree_map("x[a-z0-9]{1,6}", any::<String>(), 0..4);
+        let time = -377_705_023_201_000_i64..253_402_207_200_000;
+        let value = proptest::option::of(any::<Vec<u8>>());
+        (any::<[String; 3]>(), any::<String>(), time, value, extensions).prop_map(
+            |([id, source, key], kind, time, value, extensions)| Event {
+                id,
+                source,
+                kind: EventType::from(kind.as_str()),
+                time: Timestamp::from_millisecond(time).unwrap(),
+                key,
+                value: value.map(Bytes::from),
+                extensions,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_comes_back_from_its_headers(event in event()) {
+            let key = Bytes::from(event.key.clone());
+            let back = Event::from_parts(Some(&key), event.value.clone(), &event.headers());
+            prop_assert_eq!(back.unwrap(), event);
+        }
+
+        #[test]
+        fn any_headers_are_read_or_refused(
+            names in proptest::collection::vec("(ce_)?(id|source|type|time|specversion|[a-z]{0,3})", 0..8),
+            values in proptest::collection::vec(any::<Vec<u8>>(), 8),
+            key in proptest::option::of(any::<Vec<u8>>()),
+        ) {
+            let headers: Headers = names.iter().zip(&values).collect();
+            let key = key.map(Bytes::from);
+            let _ = Event::from_parts(key.as_ref(), None, &headers);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let good =
+            [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "s"), ("ce_type", "t")];
+        let key = Bytes::from_static(b"k");
+        let read = |headers: Vec<(&str, &str)>| {
+            Event::from_parts(Some(&key), None, &headers.into_iter().collect()).unwrap_err()
+        };
+        assert_eq!(read(good.to_vec()), EnvelopeError::Missing("time"));
+        let with = |extra| good.into_iter().chain([extra]).collect::<Vec<_>>();
+        assert_eq!(read(with(("ce_time", "noon"))), EnvelopeError::Time("noon".into()));
+        assert_eq!(read(with(("ce_specversion", "0.3"))), EnvelopeError::Version("0.3".into()));
+        assert_eq!(read(vec![]), EnvelopeError::Missing("specversion"));
+        let whole: Headers = with(("ce_time", "2026-01-01T00:00:00Z")).into_iter().collect();
+        assert_eq!(Event::from_parts(None, None, &whole), Err(EnvelopeError::Key));
     }
 }

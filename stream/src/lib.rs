@@ -6,10 +6,11 @@
 pub mod dead_letter;
 pub mod error;
 pub mod event;
+pub mod headers;
 pub mod log;
 pub mod status;
 pub mod topic;
 
 pub use error::LogError;
-pub use event::{Event, EventType};
-pub use log::{Delivery, EventConsumer, EventLog, Partition, Position, Record};
+pub use event::{Event, EventType, Headers};
+pub use log::{Delivery, EventConsumer, EventLog, Outgoing, Partition, Position, Record};

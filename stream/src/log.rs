@@ -77,7 +77,7 @@ impl Outgoing {
     pub fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
-            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + self.headers.size()
     }
 }
 
@@ -109,7 +109,7 @@ impl Record {
     pub fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
-            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + self.headers.size()
     }
 }
 
@@ -222,9 +222,10 @@ pub enum Delivery {
     /// These are to be let go.
     Revoked(Revocation),
     /// A fault that the consumer gets over by itself, or waits for an operator to mend
-    /// ([`LogError::pauses`]): show it, and go on calling `next`.
+    /// ([`LogError::pauses`]): show it, and go on calling `next`. While it lasts it is told again
+    /// at the end of each wait, in the place of `Idle`.
     Trouble(LogError),
-    /// Nothing new within the wait.
+    /// Nothing new within the wait, and nothing wrong.
     Idle,
 }
 
