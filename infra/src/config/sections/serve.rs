@@ -1,0 +1,70 @@
+//! `[mapreduce]`, `[dashboard]`, `[admin]`, `[sim]`
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Listen;
+
+/// Design documents and their views.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MapreduceSection {
+    /// A folder of design documents, `<database>/<design>/views/<view>/{map,reduce}.js`. Without
+    /// it, those that are compiled into the binary.
+    #[schemars(example = &"./designs")]
+    pub designs: Option<PathBuf>,
+}
+
+/// The lag dashboard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DashboardSection {
+    /// Where the page is served. It has no login: loopback only. Port 0 takes any free port.
+    pub listen: Listen,
+    /// How often the log is asked, in milliseconds.
+    #[schemars(range(min = 100, max = 600_000))]
+    pub interval_ms: u64,
+}
+
+/// Health and metrics of each long-running role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AdminSection {
+    /// Where they are served. Port 0 takes any free port and says which at start, so that several
+    /// roles can run on one machine.
+    pub listen: Listen,
+}
+
+/// The simulators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SimSection {
+    /// Posts per second that the simulated stream sends.
+    #[schemars(range(min = 0.01, max = 1_000_000.0))]
+    pub rate: f64,
+    /// What the simulated posts are made from: the same seed gives the same posts.
+    pub seed: u64,
+    /// How many features the sample WFS holds.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub features: u32,
+}
+
+impl Default for DashboardSection {
+    fn default() -> Self {
+        Self { listen: Listen::loopback(7600), interval_ms: 2_000 }
+    }
+}
+
+impl Default for AdminSection {
+    fn default() -> Self {
+        Self { listen: Listen::loopback(0) }
+    }
+}
+
+impl Default for SimSection {
+    fn default() -> Self {
+        Self { rate: 20.0, seed: 1, features: 237 }
+    }
+}

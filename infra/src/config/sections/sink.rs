@@ -1,0 +1,42 @@
+//! `[sink]`
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The way from the log to the documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SinkSection {
+    /// The most documents of one write. CouchDB is fastest at about 500.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub batch_documents: usize,
+    /// The most bytes of one write.
+    #[schemars(range(min = 65_536, max = 104_857_600))]
+    pub batch_bytes: usize,
+    /// How long an incomplete batch waits for more, in milliseconds.
+    #[schemars(range(min = 1, max = 600_000))]
+    pub flush_interval_ms: u64,
+    /// Writes under way at once. CouchDB is fastest at about 2.
+    #[schemars(range(min = 1, max = 64))]
+    pub writers: usize,
+    /// The most bytes of events held between the log and the store; above it, reading waits.
+    #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
+    pub max_pending_bytes: usize,
+    /// How long finishing may take after a signal or when partitions move, in milliseconds. It
+    /// is the drain of every role, not of the sink alone.
+    #[schemars(range(min = 100, max = 600_000))]
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for SinkSection {
+    fn default() -> Self {
+        Self {
+            batch_documents: 500,
+            batch_bytes: 4 << 20,
+            flush_interval_ms: 500,
+            writers: 2,
+            max_pending_bytes: 16 << 20,
+            drain_timeout_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `[x]`, `[aurin]`, `[archive]`
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{HttpUrl, Secret};
+
+/// X's filtered stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct XSection {
+    /// Where the API is; another one for proxies and emulators.
+    pub base_url: HttpUrl,
+    /// The app-only bearer token. Without one, `bowerbird up` harvests the built-in simulator.
+    pub bearer_token: Option<Secret>,
+    /// A file that holds the bearer token, such as a Docker secret.
+    #[schemars(example = &"/run/secrets/x_bearer_token")]
+    pub bearer_token_file: Option<PathBuf>,
+    /// `tweet.fields` to ask for.
+    pub tweet_fields: Vec<String>,
+    /// `expansions` to ask for.
+    pub expansions: Vec<String>,
+    /// `user.fields` to ask for.
+    pub user_fields: Vec<String>,
+    /// `place.fields` to ask for.
+    pub place_fields: Vec<String>,
+    /// A connection that is silent for so long is taken for dead, in milliseconds. X sends
+    /// something at least every 20 s.
+    #[schemars(range(min = 1_000, max = 600_000))]
+    pub idle_timeout_ms: u64,
+}
+
+/// AURIN's WFS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AurinSection {
+    /// Where the WFS is.
+    pub base_url: HttpUrl,
+    /// The user towards the WFS. Without one, `bowerbird up` harvests the built-in sample WFS.
+    #[schemars(example = &"my-aurin-user")]
+    pub user: Option<String>,
+    /// The password towards the WFS; AURIN's expire after 90 days.
+    pub password: Option<Secret>,
+    /// A file that holds the password, such as a Docker secret.
+    #[schemars(example = &"/run/secrets/aurin_password")]
+    pub password_file: Option<PathBuf>,
+    /// Features asked for in one page; servers may give fewer.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub page_size: u32,
+    /// How long the WFS may take to answer a request, in milliseconds.
+    #[schemars(range(min = 100, max = 3_600_000))]
+    pub timeout_ms: u64,
+    /// The data sets to poll, one `[[aurin.datasets]]` each.
+    pub datasets: Vec<Dataset>,
+}
+
+/// A data set of a WFS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Dataset {
+    /// The type name as the WFS's capabilities list it.
+    #[schemars(example = &"datasource-AU_Govt_ABS:abs_personal_income_sa2")]
+    pub type_name: String,
+    /// The property that is unique to each feature: the id, and what pages are sorted by.
+    #[schemars(example = &"sa2_main11")]
+    pub id_property: String,
+    /// The licence, carried with every feature.
+    #[schemars(example = &"CC-BY-4.0")]
+    pub licence: String,
+    /// Who must be named wherever the data is published, carried with every feature.
+    #[schemars(example = &"Australian Bureau of Statistics, by AURIN")]
+    pub attribution: String,
+    /// Seconds between two polls.
+    #[serde(default = "daily")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub interval_s: u64,
+}
+
+/// Archives of posts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ArchiveSection {
+    /// The longest line that is read, in bytes; a longer one becomes a dead letter without its
+    /// content.
+    #[schemars(range(min = 1_024, max = 1_073_741_824))]
+    pub max_line_bytes: usize,
+}
+
+fn daily() -> u64 {
+    24 * 3600
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&name| name.to_owned()).collect()
+}
+
+impl Default for XSection {
+    fn default() -> Self {
+        Self {
+            base_url: HttpUrl { base: "https://api.x.com".to_owned(), userinfo: None },
+            bearer_token: None,
+            bearer_token_file: None,
+            tweet_fields: names(&[
+                "author_id",
+                "created_at",
+                "entities",
+                "geo",
+                "id",
+                "lang",
+                "public_metrics",
+                "referenced_tweets",
+                "text",
+            ]),
+            expansions: names(&["author_id", "geo.place_id", "referenced_tweets.id"]),
+            user_fields: names(&["id", "location", "name", "username"]),
+            place_fields: names(&[
+                "country",
+                "country_code",
+                "full_name",
+                "geo",
+                "id",
+                "place_type",
+            ]),
+            idle_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Default for AurinSection {
+    fn default() -> Self {
+        let base = "https://adp.aurin.org.au/geoserver/wfs".to_owned();
+        Self {
+            base_url: HttpUrl { base, userinfo: None },
+            user: None,
+            password: None,
+            password_file: None,
+            page_size: 1_000,
+            timeout_ms: 60_000,
+            datasets: Vec::new(),
+        }
+    }
+}
+
+impl Default for ArchiveSection {
+    fn default() -> Self {
+        Self { max_line_bytes: 4 << 20 }
+    }
+}
