@@ -3,7 +3,9 @@
 //! This crate builds no part of the pipeline; the `bowerbird` command (`infra/cli`) does, and it
 //! alone reads the environment and installs telemetry.
 
+pub mod admin;
 pub mod config;
 pub mod error;
+mod server;
 
 pub use error::InfraError;

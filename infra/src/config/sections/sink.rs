@@ -22,8 +22,23 @@ pub struct SinkSection {
     /// The most bytes of events held between the log and the store; above it, reading waits.
     #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
     pub max_pending_bytes: usize,
+    /// How often offsets are committed, in milliseconds: after a crash, at most what was written
+    /// since the last commit is processed again.
+    #[schemars(range(min = 10, max = 600_000))]
+    pub commit_interval_ms: u64,
+    /// How often a document that the store fails on for now is tried before it becomes a dead
+    /// letter. A store that can't be reached or refuses the credentials is waited for instead.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max_attempts: u32,
+    /// The longest wait between two tries of a request, in milliseconds.
+    #[schemars(range(min = 100, max = 3_600_000))]
+    pub max_backoff_ms: u64,
+    /// A name of this member that stays over restarts, so that Kafka gives it the same partitions
+    /// at once. Two members must not share it.
+    #[schemars(example = &"sink-1")]
+    pub instance: Option<String>,
     /// How long finishing may take after a signal or when partitions move, in milliseconds. It
-    /// is the drain of every role, not of the sink alone.
+    /// bounds the shutdown of every role, not of the sink alone.
     #[schemars(range(min = 100, max = 600_000))]
     pub drain_timeout_ms: u64,
 }
@@ -33,10 +48,14 @@ impl Default for SinkSection {
         Self {
             batch_documents: 500,
             batch_bytes: 4 << 20,
-            flush_interval_ms: 500,
+            flush_interval_ms: 100,
             writers: 2,
             max_pending_bytes: 16 << 20,
-            drain_timeout_ms: 5_000,
+            commit_interval_ms: 1_000,
+            max_attempts: 8,
+            max_backoff_ms: 30_000,
+            instance: None,
+            drain_timeout_ms: 10_000,
         }
     }
 }
