@@ -24,7 +24,8 @@ pub struct Document {
     /// The revision that this one replaces, or nothing for a new document; as read: its own.
     pub revision: Option<Revision>,
     /// The JSON object, without `_id` and `_rev`. Kept as text: the way from the log to the store
-    /// builds no tree of it.
+    /// builds no tree of it. No member begins with an underscore, except `"_deleted": true`, which
+    /// deletes the document.
     pub body: Box<RawValue>,
 }
 
@@ -35,6 +36,19 @@ impl Document {
     /// When `body` can't be serialised.
     pub fn new(id: impl Into<String>, body: &impl Serialize) -> Result<Self, serde_json::Error> {
         Ok(Self { id: id.into(), revision: None, body: serde_json::value::to_raw_value(body)? })
+    }
+
+    /// What deletes the document that stands under this revision.
+    ///
+    /// # Errors
+    /// When its body can't be serialised.
+    pub fn tombstone(id: impl Into<String>, revision: Revision) -> Result<Self, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Deleted {
+            _deleted: bool,
+        }
+        let document = Self::new(id, &Deleted { _deleted: true })?;
+        Ok(Self { revision: Some(revision), ..document })
     }
 
     /// Its size in bytes, as batches count it.

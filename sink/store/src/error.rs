@@ -43,6 +43,19 @@ pub enum StoreError {
         /// The database.
         database: String,
     },
+    /// The sequence is not of this database: it was dropped and made anew since.
+    #[error(
+        "{since:?} is no sequence of database {database} on {address} as it is now; read its \
+         changes from the beginning"
+    )]
+    StaleSequence {
+        /// Which store.
+        address: String,
+        /// The database.
+        database: String,
+        /// What was asked for.
+        since: String,
+    },
     /// 413: the request is too large; smaller ones may go through.
     #[error("the document store at {address} finds a request of {bytes} bytes too large: {reason}")]
     TooLarge {

@@ -3,8 +3,12 @@
 //! [`DocumentStore`] is the one trait; [`couch`] and [`sqlite`] implement it, and one behaviour
 //! suite (`tests/behaviour.rs`) runs on both. This crate knows nothing of events or logs.
 
+pub mod body;
 pub mod document;
 pub mod error;
+pub mod metrics;
+pub mod name;
+pub mod sqlite;
 pub mod store;
 
 pub use document::{Document, Revision};

@@ -53,7 +53,7 @@ pub struct Change {
 /// What changed since a sequence: each document once, with its latest state.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    /// The documents, oldest change first.
+    /// The documents, oldest change first (of several shards of a CouchDB: in each shard).
     pub rows: Vec<Change>,
     /// Pass it to the next call. Opaque.
     pub last: String,
@@ -102,6 +102,9 @@ pub trait DocumentStore: Clone + Send + Sync + 'static {
     /// Writes documents, and answers when they are durable: one outcome per document, in order.
     /// Not atomic. Ids within one call are distinct.
     ///
+    /// A document without a revision is new, or takes the place of a deleted one; with one it
+    /// replaces exactly that. Everything else is a [`WriteOutcome::Conflict`].
+    ///
     /// # Errors
     /// When the whole request failed; whether anything was written is then unknown, and writing
     /// it again is safe (what was written meets its own conflict).
@@ -137,7 +140,8 @@ pub trait DocumentStore: Clone + Send + Sync + 'static {
     /// documents left out.
     ///
     /// # Errors
-    /// When the store can't be asked.
+    /// [`StoreError::StaleSequence`] when the store knows that the database was made anew since;
+    /// otherwise when it can't be asked.
     fn changes(
         &self,
         database: &str,
