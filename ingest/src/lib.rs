@@ -1,1 +1,3 @@
-//! placeholder
+//! Sources to event log: X posts, archives, AURIN features.
+
+pub mod post;

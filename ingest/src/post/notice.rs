@@ -1,0 +1,119 @@
+//! Compliance notices as v1.1 streams and archives carry them.
+//!
+//! Source: X developer documentation, "Compliance firehose" and "Streaming message types":
+//! `{"delete":{"status":{"id","id_str","user_id",…},"timestamp_ms"}}`, `{"scrub_geo":{"user_id",
+//! "up_to_status_id"}}`, `{"status_withheld":{"id","user_id",…}}`, `{"user_withheld":{"id",…}}`
+//! and `{"user_delete":{"id","timestamp_ms"}}` with its like.
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::scalar::Scalar;
+use super::shape::{NoticeBody, Top};
+use super::time;
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `post` or `user`.
+    pub subject: &'static str,
+    /// What to do, as the source names it: `delete`, `scrub_geo`, `withheld`, `suspend`, …
+    pub action: &'static str,
+    /// The id of the post or user.
+    pub id: u64,
+    /// When, if it says so.
+    pub time: Option<Timestamp>,
+}
+
+/// The notice that this line is, if it is one. One that can't be read is `Err` with what is
+/// missing.
+pub fn of(top: &Top<'_>) -> Option<Result<Notice, &'static str>> {
+    let kinds: [(Option<&RawValue>, &'static str, &'static str); 10] = [
+        (top.delete, "post", "delete"),
+        (top.scrub_geo, "user", "scrub_geo"),
+        (top.status_withheld, "post", "withheld"),
+        (top.user_withheld, "user", "withheld"),
+        (top.user_delete, "user", "delete"),
+        (top.user_undelete, "user", "undelete"),
+        (top.user_protect, "user", "protect"),
+        (top.user_unprotect, "user", "unprotect"),
+        (top.user_suspend, "user", "suspend"),
+        (top.user_unsuspend, "user", "unsuspend"),
+    ];
+    let (raw, subject, action) =
+        kinds.into_iter().find_map(|(raw, subject, action)| Some((raw?, subject, action)))?;
+    Some(read(raw, subject, action))
+}
+
+fn read(
+    raw: &RawValue,
+    subject: &'static str,
+    action: &'static str,
+) -> Result<Notice, &'static str> {
+    let body: NoticeBody<'_> =
+        serde_json::from_str(raw.get()).map_err(|_| "its body is not an object")?;
+    let candidates: [&Scalar<'_>; 2] = match (&body.status, action) {
+        (Some(status), _) => [&status.id_str, &status.id],
+        // Only a status can be deleted here; favourites and the like are no posts of ours.
+        (None, "delete") if subject == "post" => return Err("it names no status"),
+        (None, "scrub_geo") => [&body.user_id_str, &body.user_id],
+        (None, _) => [&body.id_str, &body.id],
+    };
+    let id = candidates.into_iter().find_map(Scalar::id).ok_or("it names no id")?;
+    let time = match &body.timestamp_ms {
+        Scalar::Text(text) => time::parse_ms(text),
+        Scalar::Number(ms) => {
+            i64::try_from(*ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        }
+        _ => None,
+    };
+    Ok(Notice { subject, action, id, time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_each_kind() {
+        let ms = Some(Timestamp::from_millisecond(1_420_070_400_123).unwrap());
+        for (line, expected) in [
+            (
+                r#"{"delete":{"status":{"id":1234567890123456789,"user_id":3},
+                    "timestamp_ms":"1420070400123"}}"#,
+                Some(Ok(("post", "delete", 1_234_567_890_123_456_789, ms))),
+            ),
+            (
+                r#"{"delete":{"status":{"id_str":"12","id":99}}}"#,
+                Some(Ok(("post", "delete", 12, None))),
+            ),
+            (
+                r#"{"scrub_geo":{"user_id":14,"user_id_str":"14","up_to_status_id":23}}"#,
+                Some(Ok(("user", "scrub_geo", 14, None))),
+            ),
+            (
+                r#"{"status_withheld":{"id":7,"user_id":8,"withheld_in_countries":["DE"]}}"#,
+                Some(Ok(("post", "withheld", 7, None))),
+            ),
+            (
+                r#"{"user_withheld":{"id":8,"withheld_in_countries":["DE"]}}"#,
+                Some(Ok(("user", "withheld", 8, None))),
+            ),
+            (
+                r#"{"user_suspend":{"id":8,"timestamp_ms":1420070400123}}"#,
+                Some(Ok(("user", "suspend", 8, ms))),
+            ),
+            (r#"{"delete":{"favorite":{"id":8}}}"#, Some(Err("it names no status"))),
+            (r#"{"delete":[]}"#, Some(Err("it names no status"))),
+            (r#"{"delete":true}"#, Some(Err("its body is not an object"))),
+            (r#"{"user_withheld":{}}"#, Some(Err("it names no id"))),
+            (r#"{"delete":null}"#, None),
+            (r#"{"id":1,"text":""}"#, None),
+        ] {
+            let top: Top<'_> = serde_json::from_str(line).unwrap();
+            let notice = of(&top);
+            let short = notice.map(|notice| notice.map(|n| (n.subject, n.action, n.id, n.time)));
+            assert_eq!(short, expected, "{line}");
+        }
+    }
+}

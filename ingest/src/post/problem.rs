@@ -1,0 +1,95 @@
+//! Problems as X reports them: under an HTTP status, or among the items of a stream.
+
+use serde::{Deserialize, Serialize};
+
+use super::scalar::Scalar;
+use super::shape::ProblemNote;
+
+/// One problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `title`, or the `message` of older answers.
+    pub title: String,
+    /// `detail`, if any.
+    pub detail: String,
+    /// The last part of `type`: the hosts before it have changed over the years.
+    pub kind: String,
+    /// `disconnect_type` or `connection_issue`, if any.
+    pub issue: String,
+}
+
+impl Problem {
+    /// For people: title and detail.
+    pub fn text(&self) -> String {
+        match (self.title.is_empty(), self.detail.is_empty()) {
+            (false, false) => format!("{}: {}", self.title, self.detail),
+            (true, false) => self.detail.clone(),
+            _ => self.title.clone(),
+        }
+    }
+}
+
+/// Reads the problems in the body of an answer: `{"errors":[…]}`, or one problem by itself.
+/// Empty when there are none.
+pub fn of_body(body: &[u8]) -> Vec<Problem> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        errors: Vec<ProblemNote<'a>>,
+        #[serde(flatten, borrow)]
+        own: ProblemNote<'a>,
+    }
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return Vec::new() };
+    if body.errors.is_empty() {
+        let own = of_note(&body.own);
+        return if own == Problem::default() { Vec::new() } else { vec![own] };
+    }
+    body.errors.iter().map(of_note).collect()
+}
+
+/// The problems of an `errors` list; what is no problem in it is passed over.
+pub(super) fn of_list(errors: &str) -> Vec<Problem> {
+    serde_json::from_str::<Vec<ProblemNote<'_>>>(errors)
+        .map(|notes| notes.iter().map(of_note).collect())
+        .unwrap_or_default()
+}
+
+fn of_note(note: &ProblemNote<'_>) -> Problem {
+    let first = |candidates: [&Scalar<'_>; 2]| {
+        candidates.iter().find_map(|scalar| scalar.text()).unwrap_or_default().to_owned()
+    };
+    let kind = note.kind.text().unwrap_or_default();
+    Problem {
+        title: first([&note.title, &note.message]),
+        detail: note.detail.text().unwrap_or_default().to_owned(),
+        kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
+        issue: first([&note.disconnect_type, &note.connection_issue]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_forms() {
+        let one = br#"{"title":"ConnectionException","detail":"at the limit",
+            "connection_issue":"TooManyConnections",
+            "type":"https://api.x.com/2/problems/streaming-connection"}"#;
+        let problems = of_body(one);
+        assert_eq!(problems[0].issue, "TooManyConnections");
+        assert_eq!(problems[0].kind, "streaming-connection");
+        assert_eq!(problems[0].text(), "ConnectionException: at the limit");
+
+        let many = br#"{"errors":[{"title":"operational-disconnect",
+            "disconnect_type":"UpstreamOperationalDisconnect"},{"message":"old","code":88}]}"#;
+        let problems = of_body(many);
+        assert_eq!(problems[0].issue, "UpstreamOperationalDisconnect");
+        assert_eq!(problems[1].text(), "old");
+
+        for none in ["", "<html>", "{}", "[]", "{\"errors\":3}"] {
+            assert_eq!(of_body(none.as_bytes()), Vec::new(), "{none}");
+        }
+    }
+}

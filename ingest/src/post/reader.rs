@@ -1,0 +1,277 @@
+//! Reads lines and items of one source.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::{Event, EventType, topic};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::carve::Response;
+use super::notice::{self, Notice};
+use super::problem;
+use super::scalar::Scalar;
+use super::shape::{Data, Head, Top, TwarcNote};
+use super::{Control, Found, Place, Refusal, reason, time};
+
+/// Reads the lines of one archive, or the items of a stream.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    source: String,
+    file: Option<String>,
+    written: Option<Timestamp>,
+    started: Timestamp,
+    posts: Arc<str>,
+    notices: Arc<str>,
+}
+
+/// What a line says of where it came from.
+#[derive(Default)]
+struct Provenance {
+    retrieved: Option<Timestamp>,
+    query: Option<String>,
+}
+
+impl Reader {
+    /// For the archive `file`, whose events name `source`.
+    ///
+    /// A notice without a time of its own was given at the latest when the file was `written`;
+    /// that is the same at every import. Where it can't be true (before the post that the notice
+    /// is about), or is not known, it is taken for as old as this import, which `started` then.
+    pub fn archive(
+        source: String,
+        file: String,
+        written: Option<Timestamp>,
+        started: Timestamp,
+    ) -> Self {
+        let file = Some(file);
+        Self { file, written, ..Self::stream(source, started) }
+    }
+
+    /// For a stream, whose events name `source`.
+    pub fn stream(source: String, started: Timestamp) -> Self {
+        Self {
+            source,
+            file: None,
+            written: None,
+            started,
+            posts: topic::POSTS.into(),
+            notices: topic::NOTICES.into(),
+        }
+    }
+
+    /// Reads one line or item, and hands out what it holds, one by one.
+    pub fn read(&self, bytes: &Bytes, place: Place, emit: &mut impl FnMut(Found)) {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => return emit(refused(bytes, reason::NOT_UTF8, error.to_string())),
+        };
+        if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
+            return emit(Found::Blank);
+        }
+        if !text.trim_start().starts_with('{') {
+            let error = "a line must hold one JSON object, this one does not begin with \"{\"";
+            return emit(refused(bytes, reason::NOT_JSON, error.to_owned()));
+        }
+        match serde_json::from_str::<Top<'_>>(text) {
+            Ok(top) => self.found(bytes, &top, place, emit),
+            Err(error) => emit(refused(bytes, reason::NOT_JSON, error.to_string())),
+        }
+    }
+
+    fn found(&self, bytes: &Bytes, top: &Top<'_>, place: Place, emit: &mut impl FnMut(Found)) {
+        match &top.data {
+            Data::Absent => return emit(self.without_data(bytes, top, place)),
+            Data::One(head) => {
+                emit(self.post(head, bytes.clone(), &provenance(top), place, bytes));
+            }
+            Data::Many(posts) if posts.is_empty() => match top.errors {
+                Some(errors) => emit(problems(bytes, errors)),
+                None => emit(Found::Control(Control::Empty)),
+            },
+            Data::Many(posts) => self.many(bytes, top, posts, place, emit),
+            Data::Other => {
+                let error = "its \"data\" is neither an object nor a list";
+                emit(refused(bytes, reason::NO_POST, error.to_owned()));
+            }
+        }
+    }
+
+    fn many(
+        &self,
+        bytes: &Bytes,
+        top: &Top<'_>,
+        posts: &[&RawValue],
+        place: Place,
+        emit: &mut impl FnMut(Found),
+    ) {
+        let provenance = provenance(top);
+        let response = (posts.len() > 1).then(|| Response::new(top));
+        for raw in posts {
+            let part = bytes.slice_ref(raw.get().as_bytes());
+            let head: Head<'_> = match serde_json::from_str(raw.get()) {
+                Ok(head) => head,
+                Err(error) => {
+                    emit(refused(&part, reason::NO_POST, error.to_string()));
+                    continue;
+                }
+            };
+            let payload = match (&response, head.id.id()) {
+                (Some(response), Some(id)) => Bytes::from(response.payload(id, raw)),
+                // The only post of a response has the response's bytes for its own.
+                _ => bytes.clone(),
+            };
+            emit(self.post(&head, payload, &provenance, place, &part));
+        }
+    }
+
+    /// A line that is no v2 response.
+    fn without_data(&self, bytes: &Bytes, top: &Top<'_>, place: Place) -> Found {
+        let id = top.id_str.id().or_else(|| top.id.id());
+        let has_text = top.text.or(top.full_text).is_some();
+        if let Some(notice) = notice::of(top)
+            && !has_text
+        {
+            return match notice {
+                Ok(notice) => self.notice(&notice, bytes, place),
+                Err(error) => refused(bytes, reason::NO_POST, format!("a notice, but {error}")),
+            };
+        }
+        if let Some(errors) = top.errors
+            && id.is_none()
+        {
+            return problems(bytes, errors);
+        }
+        if id.is_some() && !has_text && top.action.is_present() {
+            let error = "a line of a compliance result, not a post: import this file with \
+                         `bowerbird ingest compliance`";
+            return refused(bytes, reason::COMPLIANCE, error.to_owned());
+        }
+        let control = [
+            (top.limit, Control::Limit),
+            (top.warning, Control::Warning),
+            (top.disconnect, Control::Disconnect),
+            (top.friends, Control::Friends),
+            (top.meta, Control::Empty),
+        ];
+        let control = control.into_iter().find(|(field, _)| field.is_some());
+        if let Some((_, control)) = control
+            && !top.id.is_present()
+        {
+            return Found::Control(control);
+        }
+        let head = Head {
+            id: id.map_or_else(|| top.id.clone(), Scalar::Number),
+            created_at: top.created_at.clone(),
+            text: top.text.or(top.full_text),
+            author_id: top.author_id.or(top.user),
+        };
+        self.post(&head, bytes.clone(), &provenance(top), place, bytes)
+    }
+
+    fn post(
+        &self,
+        head: &Head<'_>,
+        payload: Bytes,
+        provenance: &Provenance,
+        place: Place,
+        part: &Bytes,
+    ) -> Found {
+        let Some(id) = head.id.id() else {
+            let what = if head.id.is_present() { "no post id that X gives" } else { "no post id" };
+            return refused(part, reason::NO_POST, format!("it has {what}"));
+        };
+        if head.text.or(head.author_id).is_none() {
+            let error = "it has an id, but neither a text nor an author: not a post";
+            return refused(part, reason::NO_POST, error.to_owned());
+        }
+        let created = time::of_snowflake(id);
+        let observed = match place {
+            Place::Arrival(arrival) => arrival,
+            Place::Line(_) => provenance
+                .retrieved
+                .or_else(|| head.created_at.text().and_then(time::parse))
+                .unwrap_or(created),
+        };
+        let mut extensions = self.extensions(place);
+        if let Some(retrieved) = provenance.retrieved {
+            extensions.insert("retrieved".to_owned(), retrieved.to_string());
+        }
+        if let Some(query) = &provenance.query {
+            extensions.insert("query".to_owned(), query.clone());
+        }
+        let key = id.to_string();
+        let event = Event {
+            id: format!("{key}-{:032x}", xxh3_128(&payload)),
+            source: self.source.clone(),
+            kind: EventType::PostReceived,
+            time: observed,
+            key,
+            value: Some(payload),
+            extensions,
+        };
+        Found::Post { record: Outgoing::event(Arc::clone(&self.posts), event), created }
+    }
+
+    fn notice(&self, notice: &Notice, bytes: &Bytes, place: Place) -> Found {
+        let earliest = time::of_snowflake(notice.id);
+        let observed = notice.time.unwrap_or(match place {
+            Place::Arrival(arrival) => arrival,
+            Place::Line(_) => {
+                self.written.filter(|written| *written >= earliest).unwrap_or(self.started)
+            }
+        });
+        let mut extensions = self.extensions(place);
+        extensions.insert("subject".to_owned(), notice.subject.to_owned());
+        extensions.insert("action".to_owned(), notice.action.to_owned());
+        let key = notice.id.to_string();
+        let event = Event {
+            id: format!("{key}-{:032x}", xxh3_128(bytes)),
+            source: self.source.clone(),
+            kind: EventType::NoticeReceived,
+            time: observed,
+            key,
+            value: Some(bytes.clone()),
+            extensions,
+        };
+        Found::Notice { record: Outgoing::event(Arc::clone(&self.notices), event) }
+    }
+
+    fn extensions(&self, place: Place) -> BTreeMap<String, String> {
+        let mut extensions = BTreeMap::new();
+        if let Some(file) = &self.file {
+            extensions.insert("file".to_owned(), file.clone());
+        }
+        if let Place::Line(line) = place {
+            extensions.insert("line".to_owned(), line.to_string());
+        }
+        extensions
+    }
+}
+
+fn refused(bytes: &Bytes, reason: &'static str, error: String) -> Found {
+    Found::Refused { refusal: Refusal { reason, error }, bytes: bytes.clone() }
+}
+
+fn problems(bytes: &Bytes, errors: &RawValue) -> Found {
+    Found::Problems { problems: problem::of_list(errors.get()), bytes: bytes.clone() }
+}
+
+fn provenance(top: &Top<'_>) -> Provenance {
+    let Some(note) = top.twarc else { return Provenance::default() };
+    let note: TwarcNote<'_> = serde_json::from_str(note.get()).unwrap_or_default();
+    Provenance {
+        retrieved: note.retrieved_at.text().and_then(time::parse),
+        query: note.url.text().and_then(query_of),
+    }
+}
+
+/// The search query in the address that twarc asked, if it was a search.
+fn query_of(url: &str) -> Option<String> {
+    let (_, pairs) = url.split_once('?')?;
+    url::form_urlencoded::parse(pairs.as_bytes())
+        .find_map(|(name, value)| (name == "query").then(|| value.into_owned()))
+}
