@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod headers;
 pub mod log;
+pub mod retry;
 pub mod status;
 pub mod topic;
 
