@@ -1,1 +1,18 @@
-//! placeholder
+//! Event log to documents: batches into the store, dead letters, merging, mapping, verifying.
+//!
+//! Decisions are pure: [`merge`] (what is known of an entity), [`mapping`] (what an event says),
+//! [`batch`] (when to write), [`watermark`] (what may be committed). [`worker`] applies them.
+
+pub mod batch;
+pub mod config;
+pub mod document;
+pub mod error;
+pub mod mapping;
+pub mod merge;
+pub mod metrics;
+pub mod watermark;
+pub mod worker;
+
+pub use config::{Projection, SinkConfig};
+pub use error::SinkError;
+pub use worker::{SinkReport, run};

@@ -1,0 +1,193 @@
+//! A [`State`] as a document of the store, and back.
+//!
+//! The fields of the content are carried as text: neither the way from the log to the store nor
+//! the way back builds a tree of them.
+
+use std::fmt;
+
+use bowerbird_store::Document;
+use bowerbird_stream::Position;
+use jiff::Timestamp;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::merge::{Content, NoticeKind, Notices, Observation, PayloadHash, Stamp, State};
+
+/// The id of the document that keeps the notices about a user.
+pub fn user_id(user: &str) -> String {
+    format!("user:{user}")
+}
+
+#[derive(Serialize, Deserialize)]
+struct Observed {
+    time: Timestamp,
+    hash: PayloadHash,
+}
+
+/// What follows the content's fields in the document of an observation.
+#[derive(Serialize)]
+struct Trailer<'a> {
+    observed: Observed,
+    log: &'a Position,
+    mapping: u32,
+    #[serde(skip_serializing_if = "Notices::is_empty")]
+    notices: &'a Notices,
+}
+
+/// A document without content.
+#[derive(Serialize)]
+struct Stub<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<&'a crate::merge::Notice>,
+    notices: &'a Notices,
+}
+
+/// The document of `id` that says `state`.
+///
+/// # Errors
+/// When the content is not the text of a JSON object: a mapping's own mistake.
+pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
+    let text = match &state.observed {
+        Some(Observation { stamp, content }) => {
+            let trailer = serde_json::to_string(&Trailer {
+                observed: Observed { time: stamp.time, hash: stamp.hash.clone() },
+                log: &stamp.position,
+                mapping: stamp.mapping,
+                notices: &state.notices,
+            })?;
+            join(&content.0, &trailer)
+        }
+        None => {
+            let removal = state.removal();
+            let restoration = state.notices.get(&NoticeKind::Restoration);
+            let removed_once = state.notices.contains_key(&NoticeKind::Removal);
+            serde_json::to_string(&Stub {
+                r#type: match removal {
+                    _ if id.starts_with("user:") => "user",
+                    Some(_) => "removed",
+                    None if removed_once => "restored",
+                    None => "notice",
+                },
+                notice: removal.or(restoration.filter(|_| removed_once)),
+                notices: &state.notices,
+            })?
+        }
+    };
+    Ok(Document { id: id.to_owned(), revision: None, body: RawValue::from_string(text)? })
+}
+
+/// `{a}` and `{b}` as `{a,b}`.
+fn join(first: &str, second: &str) -> String {
+    let head = first.trim_end().trim_end_matches('}').trim_end();
+    let comma = if head.ends_with('{') { "" } else { "," };
+    let mut text = String::with_capacity(first.len() + second.len() + 1);
+    text.push_str(head);
+    text.push_str(comma);
+    text.push_str(second.trim_start_matches('{'));
+    text
+}
+
+/// A document that the pipeline did not write; it is left alone.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("document {id} was not written by this pipeline ({why}); it is left as it is")]
+pub struct Foreign {
+    /// Its id.
+    pub id: String,
+    /// What it lacks.
+    pub why: String,
+}
+
+/// What a document of ours says.
+///
+/// # Errors
+/// When it is not one of ours.
+pub fn read(document: &Document) -> Result<State, Foreign> {
+    let foreign = |why: String| Foreign { id: document.id.clone(), why };
+    let Fields(fields) =
+        serde_json::from_str(document.body.get()).map_err(|error| foreign(error.to_string()))?;
+    let mut rest = Vec::with_capacity(fields.len());
+    let (mut observed, mut log, mut mapping, mut notices) = (None, None, None, None);
+    for (name, value) in fields {
+        match name.as_str() {
+            "observed" => observed = Some(value),
+            "log" => log = Some(value),
+            "mapping" => mapping = Some(value),
+            "notices" => notices = Some(value),
+            _ => rest.push((name, value)),
+        }
+    }
+    let notices: Notices = match notices {
+        Some(value) => parse(value).map_err(|error| foreign(format!("notices: {error}")))?,
+        None => Notices::new(),
+    };
+    let observed = match (observed, log, mapping) {
+        (Some(observed), Some(log), Some(mapping)) => {
+            let parts = || -> Result<Stamp, serde_json::Error> {
+                let Observed { time, hash } = parse(observed)?;
+                Ok(Stamp { time, hash, mapping: parse(mapping)?, position: parse(log)? })
+            };
+            let stamp = parts().map_err(|error| foreign(error.to_string()))?;
+            Some(Observation { stamp, content: Content(object(&rest)) })
+        }
+        (None, None, None) if !notices.is_empty() => None,
+        _ => return Err(foreign("it has no observed, log and mapping".to_owned())),
+    };
+    Ok(State { observed, notices })
+}
+
+fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, serde_json::Error> {
+    serde_json::from_str(value.get())
+}
+
+/// The content without what tells where it was posted.
+pub(crate) fn without_place(content: Content) -> Content {
+    match serde_json::from_str::<Fields<'_>>(&content.0) {
+        Ok(Fields(fields)) if fields.iter().any(|(name, _)| name == "place") => {
+            let kept: Vec<_> = fields.into_iter().filter(|(name, _)| name != "place").collect();
+            Content(object(&kept))
+        }
+        _ => content,
+    }
+}
+
+fn object(fields: &[(String, &RawValue)]) -> String {
+    let mut text = String::from("{");
+    for (n, (name, value)) in fields.iter().enumerate() {
+        if n > 0 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::Value::from(name.as_str()).to_string());
+        text.push(':');
+        text.push_str(value.get());
+    }
+    text.push('}');
+    text
+}
+
+/// The fields of a JSON object, in their order, their values as text.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}

@@ -1,0 +1,110 @@
+//! From an event to what it says of an entity: pure, and versioned.
+//!
+//! The raw payload stays in the log, so a better mapping can always be applied to all of it.
+
+mod feature;
+mod journal;
+mod notice;
+mod place;
+mod post;
+mod text;
+
+use bowerbird_stream::{Event, EventType, Position};
+use thiserror::Error;
+
+use crate::merge::{Content, PayloadHash, Stamp, State};
+
+/// The version that this code maps with; it stands in every document.
+pub const VERSION: u32 = 1;
+
+/// What an event says of an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The document's id.
+    pub id: String,
+    /// What the event says.
+    pub state: State,
+}
+
+/// Why an event can't become a document. Its dead letter carries this.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Unmappable {
+    /// The type needs a value and there is none.
+    #[error("a {0} event without a value")]
+    NoValue(EventType),
+    /// The payload is not JSON of the expected form.
+    #[error("the payload is not a {what}: {error}")]
+    Payload {
+        /// What it should have been.
+        what: &'static str,
+        /// What the parser said.
+        error: String,
+    },
+    /// The key and the payload name different entities.
+    #[error("the key is {key:?}, the payload is about {payload:?}")]
+    KeyDiffers {
+        /// The record's key.
+        key: String,
+        /// The payload's own id.
+        payload: String,
+    },
+    /// No store takes this as a document's id.
+    #[error(
+        "{0:?} can't be a document's id: it is empty, begins with an underscore or is longer than 512 bytes"
+    )]
+    Id(String),
+    /// A notice of a kind that this version does not know.
+    #[error("a notice of an unknown kind: {0}")]
+    Notice(String),
+}
+
+impl Unmappable {
+    /// A short name to group dead letters by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoValue(_) | Self::Payload { .. } => "payload",
+            Self::KeyDiffers { .. } => "key",
+            Self::Id(_) => "id",
+            Self::Notice(_) => "notice",
+        }
+    }
+}
+
+/// Maps an event that stands at `position`.
+///
+/// # Errors
+/// When the event can't become a document.
+pub fn map(event: &Event, position: &Position) -> Result<Mapped, Unmappable> {
+    let observed = |id: String, content: String| {
+        let stamp = Stamp {
+            time: event.time,
+            hash: PayloadHash::of(event.value.as_deref().unwrap_or_default()),
+            mapping: VERSION,
+            position: position.clone(),
+        };
+        Mapped { id, state: State::observation(stamp, Content(content)) }
+    };
+    let mapped = match &event.kind {
+        EventType::PostReceived => observed(event.key.clone(), post::content(event)?),
+        EventType::PostErased => notice::erased(event),
+        EventType::NoticeReceived => notice::received(event)?,
+        EventType::FeatureObserved => observed(event.key.clone(), feature::content(event)?),
+        EventType::FeatureVanished => observed(event.key.clone(), feature::vanished(event)?),
+        EventType::Journal(_) => observed(event.id.clone(), journal::content(event)?),
+        _ => return Err(Unmappable::Notice(event.kind.to_string())),
+    };
+    // CouchDB: ids beginning with an underscore are its own; the length keeps keys and URLs sane.
+    let id = &mapped.id;
+    if id.is_empty() || id.starts_with('_') || id.len() > 512 {
+        return Err(Unmappable::Id(id.chars().take(80).collect()));
+    }
+    Ok(mapped)
+}
+
+fn value(event: &Event) -> Result<&[u8], Unmappable> {
+    event.value.as_deref().ok_or_else(|| Unmappable::NoValue(event.kind.clone()))
+}
+
+fn malformed(what: &'static str) -> impl Fn(serde_json::Error) -> Unmappable {
+    move |error| Unmappable::Payload { what, error: error.to_string() }
+}

@@ -1,0 +1,80 @@
+//! Compliance notices, in each of the forms that X gives them.
+//!
+//! v1.1 archives: `{"delete":{"status":{…}}}`, `{"scrub_geo":{…}}`, `{"status_withheld":{…}}`,
+//! `{"user_withheld":{…}}`, `{"user_delete":{…}}` and its like. The v2 compliance stream wraps
+//! the same words in `data`. Batch compliance results have `action` and `reason`.
+
+use bowerbird_stream::Event;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Mapped, Unmappable, malformed, value};
+use crate::document::user_id;
+use crate::merge::{Notice, NoticeKind, State};
+
+/// What the tombstone of a post still says after compaction has erased its notice's post.
+pub(super) fn erased(event: &Event) -> Mapped {
+    let extension = |name: &str| event.extensions.get(name).cloned();
+    let notice = Notice {
+        time: event.time,
+        event: extension("notice").unwrap_or_else(|| event.id.clone()),
+        action: extension("action").unwrap_or_else(|| "delete".to_owned()),
+        reason: extension("reason"),
+        up_to: None,
+    };
+    Mapped { id: event.key.clone(), state: State::notice(NoticeKind::Removal, notice) }
+}
+
+#[derive(Deserialize)]
+struct Line {
+    data: Option<Map<String, Value>>,
+    action: Option<String>,
+    reason: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+pub(super) fn received(event: &Event) -> Result<Mapped, Unmappable> {
+    let failed = malformed("compliance notice");
+    let line: Line = serde_json::from_slice(value(event)?).map_err(failed)?;
+    let (action, body) = match line.action {
+        Some(action) => (action, Value::Null),
+        None => line
+            .data
+            .unwrap_or(line.rest)
+            .into_iter()
+            .find(|(name, _)| kind_of(name).is_some())
+            .ok_or_else(|| Unmappable::Notice("none of the known words".to_owned()))?,
+    };
+    let kind = kind_of(&action).ok_or_else(|| Unmappable::Notice(action.clone()))?;
+    let subject = event.extensions.get("subject").map(String::as_str);
+    let about_user = match subject {
+        Some("user") => true,
+        Some("post") => false,
+        _ => action.starts_with("user_") || action == "scrub_geo" || body.get("user").is_some(),
+    };
+    let notice = Notice {
+        time: event.time,
+        event: event.id.clone(),
+        reason: line.reason,
+        up_to: ["up_to_status_id_str", "up_to_status_id", "up_to_tweet_id", "up_to_post_id"]
+            .iter()
+            .find_map(|name| body.get(name))
+            .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
+        action,
+    };
+    let id = if about_user { user_id(&event.key) } else { event.key.clone() };
+    Ok(Mapped { id, state: State::notice(kind, notice) })
+}
+
+fn kind_of(word: &str) -> Option<NoticeKind> {
+    Some(match word {
+        "delete" | "user_delete" | "user_protect" | "user_suspend" | "drop" => NoticeKind::Removal,
+        "undelete" | "undrop" | "user_undelete" | "user_unprotect" | "user_unsuspend" => {
+            NoticeKind::Restoration
+        }
+        "scrub_geo" => NoticeKind::GeoScrub,
+        "status_withheld" | "user_withheld" | "withheld" | "tweet_withheld" => NoticeKind::Withheld,
+        _ => return None,
+    })
+}

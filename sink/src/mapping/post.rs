@@ -1,0 +1,278 @@
+//! Posts: v2 stream items and responses, v2 flattened, and v1.1, told apart by content.
+
+use std::borrow::Cow;
+
+use bowerbird_stream::Event;
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::place::{self, Place};
+use super::text::{Id, Text, mend_surrogates};
+use super::{Unmappable, malformed, value};
+
+/// A post with the fields of all three forms: which of them are there tells the form. Everything
+/// else is passed over without being built.
+#[derive(Deserialize)]
+struct Post<'a> {
+    /// v2: the post itself; then `includes` and `matching_rules` stand beside it.
+    #[serde(borrow)]
+    data: Option<Box<Post<'a>>>,
+    #[serde(borrow)]
+    includes: Option<Includes<'a>>,
+    #[serde(borrow)]
+    matching_rules: Option<Vec<Rule<'a>>>,
+    #[serde(borrow)]
+    id: Option<Id<'a>>,
+    #[serde(borrow)]
+    id_str: Option<Text<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    full_text: Option<Text<'a>>,
+    #[serde(borrow)]
+    extended_tweet: Option<Extended<'a>>,
+    #[serde(borrow)]
+    created_at: Option<Text<'a>>,
+    #[serde(borrow)]
+    lang: Option<Text<'a>>,
+    #[serde(borrow)]
+    author_id: Option<Text<'a>>,
+    /// Flattened: the author as an object.
+    #[serde(borrow)]
+    author: Option<User<'a>>,
+    /// v1.1: the author as an object.
+    #[serde(borrow)]
+    user: Option<User<'a>>,
+    /// v2: names the place, and may hold the point. v1.1: the point as latitude, longitude.
+    #[serde(borrow)]
+    geo: Option<&'a RawValue>,
+    /// v1.1: the place as an object.
+    #[serde(borrow)]
+    place: Option<Place<'a>>,
+    /// v1.1: the point as longitude, latitude.
+    #[serde(borrow)]
+    coordinates: Option<&'a RawValue>,
+    #[serde(borrow, alias = "referenced_posts")]
+    referenced_tweets: Option<Vec<Reference<'a>>>,
+    #[serde(borrow)]
+    in_reply_to_status_id_str: Option<Text<'a>>,
+    #[serde(borrow)]
+    quoted_status_id_str: Option<Text<'a>>,
+    #[serde(borrow)]
+    retweeted_status: Option<Retweeted<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Extended<'a> {
+    #[serde(borrow)]
+    full_text: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct User<'a> {
+    #[serde(borrow)]
+    id: Option<Id<'a>>,
+    #[serde(borrow)]
+    id_str: Option<Text<'a>>,
+    #[serde(borrow)]
+    username: Option<Text<'a>>,
+    #[serde(borrow)]
+    screen_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Retweeted<'a> {
+    #[serde(borrow)]
+    id_str: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Includes<'a> {
+    #[serde(borrow)]
+    users: Option<Vec<User<'a>>>,
+    #[serde(borrow)]
+    places: Option<Vec<Place<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Rule<'a> {
+    #[serde(borrow)]
+    id: Option<Id<'a>>,
+    #[serde(borrow)]
+    tag: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Reference<'a> {
+    #[serde(borrow)]
+    r#type: Text<'a>,
+    #[serde(borrow)]
+    id: Text<'a>,
+}
+
+/// The document's fields.
+#[derive(Serialize)]
+struct Fields<'a> {
+    r#type: &'static str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lang: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<Author<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<place::Located<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    references: Vec<Reference<'a>>,
+    source: Source<'a>,
+}
+
+#[derive(Serialize)]
+struct Author<'a> {
+    id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    system: &'static str,
+    uri: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<&'a str>,
+    retrieved_at: Timestamp,
+}
+
+const WHAT: &str = "post";
+
+pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
+    let payload = value(event)?;
+    match serde_json::from_slice(payload) {
+        Ok(post) => fields(event, post),
+        Err(error) => match mend_surrogates(payload) {
+            Some(mended) => {
+                fields(event, serde_json::from_slice(&mended).map_err(malformed(WHAT))?)
+            }
+            None => Err(malformed(WHAT)(error)),
+        },
+    }
+}
+
+fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
+    let includes = item.includes.take();
+    let rules = item.matching_rules.take().unwrap_or_default();
+    let post = match item.data.take() {
+        Some(data) => *data,
+        None => item,
+    };
+    let lacks =
+        |field: &str| Unmappable::Payload { what: WHAT, error: format!("it has no {field}") };
+    let id = match (&post.id_str, post.id) {
+        (Some(id), _) => id.as_str().to_owned(),
+        (None, Some(id)) => id.into_string(),
+        (None, None) => return Err(lacks("id")),
+    };
+    if id != event.key {
+        return Err(Unmappable::KeyDiffers { key: event.key.clone(), payload: id });
+    }
+    // A v1.1 line may hold the text cut short, and the whole of it elsewhere.
+    let text = post
+        .extended_tweet
+        .as_ref()
+        .map(|extended| &extended.full_text)
+        .or(post.full_text.as_ref())
+        .or(post.text.as_ref())
+        .ok_or_else(|| lacks("text"))?;
+    let (users, places) = match includes {
+        Some(Includes { users, places }) => (users.unwrap_or_default(), places.unwrap_or_default()),
+        None => (Vec::new(), Vec::new()),
+    };
+    let extension = |name: &str| event.extensions.get(name).map(String::as_str);
+    let author_id = post.author_id;
+    let author = match post.author.or(post.user) {
+        Some(user) => author(user),
+        None => author_id.map(|id| {
+            let known = users.into_iter().filter_map(author).find(|user| user.id == id.0);
+            known.unwrap_or(Author { id: id.0, username: None, name: None })
+        }),
+    };
+    let mut references = post.referenced_tweets.unwrap_or_default();
+    for (r#type, id) in [
+        ("replied_to", post.in_reply_to_status_id_str),
+        ("quoted", post.quoted_status_id_str),
+        ("retweeted", post.retweeted_status.and_then(|post| post.id_str)),
+    ] {
+        if let Some(id) = id {
+            references.push(Reference { r#type: Text(r#type.into()), id });
+        }
+    }
+    serde_json::to_string(&Fields {
+        r#type: "post",
+        text: text.as_str(),
+        lang: post.lang.as_ref().map(Text::as_str),
+        created_at: post
+            .created_at
+            .and_then(|text| time(text.as_str()))
+            .or_else(|| snowflake_time(&id))
+            .map(|time| format!("{time:.3}")),
+        author,
+        place: place::locate(post.geo, post.place, post.coordinates, places),
+        references,
+        source: Source {
+            system: "x",
+            uri: &event.source,
+            rules: rules
+                .into_iter()
+                .filter_map(|rule| match rule.tag {
+                    Some(tag) if !tag.0.is_empty() => Some(tag.0.into_owned()),
+                    _ => rule.id.map(Id::into_string),
+                })
+                .collect(),
+            query: extension("query"),
+            file: extension("file"),
+            line: extension("line"),
+            retrieved_at: event.time,
+        },
+    })
+    .map_err(malformed(WHAT))
+}
+
+fn author(user: User<'_>) -> Option<Author<'_>> {
+    let id = match (user.id_str, user.id) {
+        (Some(id), _) => id.0,
+        (None, Some(Id::Text(id))) => id,
+        (None, Some(Id::Number(id))) => Cow::Owned(id.to_string()),
+        (None, None) => return None,
+    };
+    let username = user.username.or(user.screen_name).map(|name| name.0);
+    Some(Author { id, username, name: user.name.map(|name| name.0) })
+}
+
+/// v2 gives RFC 3339; v1.1 gives `Wed Oct 10 20:19:24 +0000 2018`.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse()
+        .ok()
+        .or_else(|| strtime::parse("%a %b %d %H:%M:%S %z %Y", text).ok()?.to_timestamp().ok())
+}
+
+/// The time in a snowflake id: `(id >> 22) + 1288834974657` ms. Ids were counted one by one
+/// before November 2010 and carry none.
+fn snowflake_time(id: &str) -> Option<Timestamp> {
+    const EPOCH_MS: i64 = 1_288_834_974_657;
+    const FIRST: u64 = 30_000_000_000;
+    let id: u64 = id.parse().ok().filter(|id| *id > FIRST)?;
+    Timestamp::from_millisecond(i64::try_from(id >> 22).ok()? + EPOCH_MS).ok()
+}

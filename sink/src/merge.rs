@@ -1,0 +1,168 @@
+//! Merging: one pure function, used by sink, replay, rebuild and verify.
+//!
+//! A [`State`] is what is known of one entity. [`State::merge`] takes the greatest of each part,
+//! so it is associative, commutative and idempotent: order, grouping and repetition of events and
+//! notices never matter.
+//!
+//! A removal holds until something newer than it says otherwise: a restoration, or an observation
+//! (the platform itself has served the content again). What is not newer than the last removal
+//! never counts again. `docs/adr/0001-merging.md` tells why it must be so.
+
+use std::collections::BTreeMap;
+
+use bowerbird_stream::Position;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::document;
+
+/// XXH3-128 of a payload, in hex: tells observations of the same time apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PayloadHash(String);
+
+impl PayloadHash {
+    /// The hash of a payload; a tombstone hashes as no bytes.
+    pub fn of(payload: &[u8]) -> Self {
+        Self(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(payload)))
+    }
+}
+
+/// What orders the observations of an entity: compared field by field, the greatest wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// When the content was observed (`ce_time`).
+    pub time: Timestamp,
+    /// A tie of times goes to the greater payload hash.
+    pub hash: PayloadHash,
+    /// The same event under a newer mapping wins.
+    pub mapping: u32,
+    /// Where the event stands; of a repeated event the later copy, which compaction keeps.
+    pub position: Position,
+}
+
+impl Stamp {
+    /// Whether both are the same event under the same mapping, wherever it stands.
+    pub fn same_event(&self, other: &Self) -> bool {
+        (self.time, &self.hash, self.mapping) == (other.time, &other.hash, other.mapping)
+    }
+}
+
+/// What a mapping made of an event: the fields of the document, as the text of a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Content(pub String);
+
+/// An observation of an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What decides which observation is newest.
+    pub stamp: Stamp,
+    /// The document's fields.
+    pub content: Content,
+}
+
+/// What a notice asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// The content must go: deleted, protected, suspended, deactivated.
+    Removal,
+    /// It may be shown again.
+    Restoration,
+    /// Place and coordinates must go.
+    GeoScrub,
+    /// It is withheld in some countries.
+    Withheld,
+}
+
+/// A compliance notice about an entity. The order of its fields is the order of notices: of one
+/// kind the newest holds, and the rest only makes the choice the same everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Notice {
+    /// When it was observed (`ce_time`).
+    pub time: Timestamp,
+    /// The `ce_id` of its event.
+    pub event: String,
+    /// The platform's word: `delete`, `scrub_geo`, …
+    pub action: String,
+    /// The platform's reason, where it gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The post up to which a notice about a user reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<String>,
+}
+
+/// The newest notice of each kind.
+pub type Notices = BTreeMap<NoticeKind, Notice>;
+
+/// What is known of one entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The newest observation that counts.
+    pub observed: Option<Observation>,
+    /// The notices that hold.
+    pub notices: Notices,
+}
+
+impl State {
+    /// What is known after one observation.
+    pub fn observation(stamp: Stamp, content: Content) -> Self {
+        Self { observed: Some(Observation { stamp, content }), notices: Notices::new() }
+    }
+
+    /// What is known after one notice.
+    pub fn notice(kind: NoticeKind, notice: Notice) -> Self {
+        Self { observed: None, notices: Notices::from([(kind, notice)]) }
+    }
+
+    /// What is known when both are known.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let mut notices = self.notices;
+        for (kind, notice) in other.notices {
+            match notices.get(&kind) {
+                Some(held) if *held >= notice => {}
+                _ => {
+                    notices.insert(kind, notice);
+                }
+            }
+        }
+        let newest = match (self.observed, other.observed) {
+            (Some(one), Some(two)) => Some(if two.stamp > one.stamp { two } else { one }),
+            (one, two) => one.or(two),
+        };
+        let observed = newest
+            .filter(|seen| match notices.get(&NoticeKind::Removal) {
+                Some(removal) => seen.stamp.time > removal.time,
+                None => true,
+            })
+            .map(|seen| match notices.get(&NoticeKind::GeoScrub) {
+                Some(scrub) if seen.stamp.time <= scrub.time => {
+                    Observation { content: document::without_place(seen.content), ..seen }
+                }
+                _ => seen,
+            });
+        Self { observed, notices }
+    }
+
+    /// Whether a document of `self` already says all that one of `merged` would: then there is
+    /// nothing to write. A repeated event at another position changes nothing.
+    pub fn says_as_much_as(&self, merged: &Self) -> bool {
+        self.notices == merged.notices
+            && match (&self.observed, &merged.observed) {
+                (None, None) => true,
+                (Some(mine), Some(theirs)) => mine.stamp.same_event(&theirs.stamp),
+                _ => false,
+            }
+    }
+
+    /// The removal that holds, if one does.
+    pub fn removal(&self) -> Option<&Notice> {
+        let removal = self.notices.get(&NoticeKind::Removal)?;
+        let restored =
+            self.notices.get(&NoticeKind::Restoration).is_some_and(|r| r.time > removal.time);
+        (self.observed.is_none() && !restored).then_some(removal)
+    }
+}

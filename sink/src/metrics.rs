@@ -1,0 +1,26 @@
+//! The names of the sink's metrics, in one place.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Records settled, by `projection` and `outcome`: `written`, `unchanged`, `dead_letter`.
+pub const RECORDS: &str = "bowerbird_sink_records_total";
+/// Documents written, by `projection`.
+pub const DOCUMENTS: &str = "bowerbird_sink_documents_total";
+/// Bulk writes that met a fault and were tried again, by `projection`.
+pub const RETRIES: &str = "bowerbird_sink_retries_total";
+/// How long a batch took from its first request to its last answer, by `projection`.
+pub const BATCH_SECONDS: &str = "bowerbird_sink_batch_seconds";
+/// Bytes of records taken and not yet settled, by `projection`.
+pub const PENDING_BYTES: &str = "bowerbird_sink_pending_bytes";
+/// Offsets that the log no longer held when they were due, by `projection`.
+pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
+
+/// Tells the recorder what each metric means.
+pub fn describe() {
+    describe_counter!(RECORDS, "records settled, by outcome");
+    describe_counter!(DOCUMENTS, "documents written");
+    describe_counter!(RETRIES, "bulk writes tried again");
+    describe_histogram!(BATCH_SECONDS, Unit::Seconds, "time to settle a batch");
+    describe_gauge!(PENDING_BYTES, Unit::Bytes, "bytes of records taken and not yet settled");
+    describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
+}

@@ -1,0 +1,374 @@
+//! Settles a batch: writes what is new, merges with what is there, gives up what can't be
+//! written, and answers only when every record of it is durable somewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
+use bowerbird_stream::dead_letter::{self, Reason};
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
+use bowerbird_stream::status::{Reporter, State as Role};
+use bowerbird_stream::{EventLog, LogError, Position, Record};
+use jiff::Timestamp;
+
+use crate::batch::{Batch, Entity};
+use crate::config::{Projection, SinkConfig};
+use crate::document;
+use crate::error::SinkError;
+use crate::merge::State;
+use crate::metrics as names;
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Every record of it.
+    pub positions: Vec<Position>,
+    pub bytes: usize,
+    pub written: u64,
+    pub unchanged: u64,
+    pub dead_letters: u64,
+}
+
+/// Writes batches for one projection; several at once.
+#[derive(Debug)]
+pub(super) struct Writer<L, S> {
+    pub log: L,
+    pub store: S,
+    pub projection: Projection,
+    pub config: SinkConfig,
+    pub reporter: Reporter,
+    /// The last batch met mostly documents that were there already (an import done again, a
+    /// replay): then reading first spares a write that would only conflict.
+    pub expects_existing: AtomicBool,
+}
+
+/// An entity on its way into the store.
+#[derive(Debug)]
+struct Unit {
+    id: String,
+    /// What the records say, and, once it was read, what was there.
+    state: State,
+    revision: Option<Revision>,
+    records: Vec<Record>,
+    attempts: u32,
+}
+
+impl<L: EventLog, S: DocumentStore> Writer<L, S> {
+    pub(super) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
+        let begun = Instant::now();
+        let Batch { entities, rejects, bytes, .. } = batch;
+        let mut settled = Settled { bytes, ..Settled::default() };
+        self.give_up(rejects, &mut settled).await?;
+        let units: Vec<Unit> = entities
+            .into_iter()
+            .map(|(id, Entity { state, records })| Unit {
+                id,
+                state,
+                revision: None,
+                records,
+                attempts: 0,
+            })
+            .collect();
+        let total = units.len();
+        let mut met = 0;
+        let units = if self.expects_existing.load(Ordering::Relaxed) {
+            self.reconcile(units, &mut settled, &mut met).await?
+        } else {
+            units
+        };
+        // Chunks still to be written; a refused request is halved until its culprit is alone.
+        let mut chunks = vec![units];
+        while let Some(chunk) = chunks.pop() {
+            if chunk.is_empty() {
+                continue;
+            }
+            let (again, conflicts) = self.write(chunk, &mut chunks, &mut settled).await?;
+            met += conflicts.len();
+            let merged = self.reconcile(conflicts, &mut settled, &mut 0).await?;
+            chunks.push(again);
+            chunks.push(merged);
+        }
+        self.expects_existing.store(met * 2 > total, Ordering::Relaxed);
+        metrics::histogram!(names::BATCH_SECONDS, "projection" => self.projection.name)
+            .record(begun.elapsed().as_secs_f64());
+        Ok(settled)
+    }
+
+    /// Writes a chunk: what is to be tried again, and what met another revision.
+    async fn write(
+        &self,
+        chunk: Vec<Unit>,
+        halves: &mut Vec<Vec<Unit>>,
+        settled: &mut Settled,
+    ) -> Result<(Vec<Unit>, Vec<Unit>), SinkError> {
+        let documents = chunk.iter().map(render).collect::<Result<Vec<_>, _>>()?;
+        let database = &self.projection.database;
+        let rows = match self.patiently(|| self.store.write(database, &documents)).await {
+            Ok(rows) => rows,
+            Err(StoreError::TooLarge { reason, .. } | StoreError::Rejected { reason, .. }) => {
+                self.bisect(chunk, reason, halves, settled).await?;
+                return Ok(Default::default());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (mut again, mut conflicts, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (mut unit, row) in chunk.into_iter().zip(rows) {
+            match row {
+                WriteOutcome::Written(_) => {
+                    settled.written += 1;
+                    self.done(unit.records, "written", settled);
+                }
+                WriteOutcome::Conflict => {
+                    unit.attempts += 1;
+                    if unit.attempts < self.config.max_attempts {
+                        conflicts.push(unit);
+                    } else {
+                        let reason = "it conflicts again and again with what can't be read";
+                        refused.push((unit, "conflict".to_owned(), reason.to_owned()));
+                    }
+                }
+                WriteOutcome::Failed { error, reason } => {
+                    unit.attempts += 1;
+                    if unit.attempts < self.config.max_attempts {
+                        again.push(unit);
+                    } else {
+                        refused.push((unit, error, reason));
+                    }
+                }
+                WriteOutcome::Refused { error, reason } => refused.push((unit, error, reason)),
+            }
+        }
+        for (unit, error, reason) in refused {
+            self.refuse(unit, &error, reason, halves, settled).await?;
+        }
+        // The first conflict is the ordinary way to meet what is there; later ones are a race.
+        let tries = again.iter().map(|unit| unit.attempts);
+        let races = conflicts.iter().map(|unit| unit.attempts - 1);
+        if let Some(attempts) = tries.chain(races).max().filter(|attempts| *attempts > 0) {
+            tokio::time::sleep(policy(&self.config).delay(attempts)).await;
+        }
+        Ok((again, conflicts))
+    }
+
+    /// Halves a chunk that was refused as a whole; one unit alone is the culprit.
+    async fn bisect(
+        &self,
+        mut chunk: Vec<Unit>,
+        reason: String,
+        halves: &mut Vec<Vec<Unit>>,
+        settled: &mut Settled,
+    ) -> Result<(), SinkError> {
+        let half = chunk.split_off(chunk.len() / 2);
+        if !chunk.is_empty() {
+            tracing::debug!(
+                reason,
+                units = chunk.len() + half.len(),
+                "a request was refused, halving it"
+            );
+            halves.extend([half, chunk]);
+            return Ok(());
+        }
+        for unit in half {
+            self.refuse(unit, "rejected", reason.clone(), halves, settled).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a unit up that the store will never take. If several records made it, each is tried
+    /// alone first: it may be one of them that spoils the others.
+    async fn refuse(
+        &self,
+        unit: Unit,
+        error: &str,
+        reason: String,
+        halves: &mut Vec<Vec<Unit>>,
+        settled: &mut Settled,
+    ) -> Result<(), SinkError> {
+        let Unit { id, records, attempts, .. } = unit;
+        if records.len() > 1 {
+            for record in records {
+                // It was mapped before, so it can be mapped again.
+                let mapped = record
+                    .event()
+                    .ok()
+                    .and_then(|event| crate::mapping::map(&event, &record.position).ok());
+                if let Some(mapped) = mapped {
+                    halves.push(vec![Unit {
+                        id: id.clone(),
+                        state: mapped.state,
+                        revision: None,
+                        records: vec![record],
+                        attempts: 0,
+                    }]);
+                }
+            }
+            return Ok(());
+        }
+        let why = Reason {
+            reason: error.to_owned(),
+            error: reason,
+            group: self.projection.group.clone(),
+            attempts: attempts + 1,
+        };
+        let rejects = records.into_iter().map(|record| (record, why.clone())).collect();
+        self.give_up(rejects, settled).await
+    }
+
+    /// Reads what is there and merges: what is left needs a write, over the revision that was
+    /// read; what the store already says is done.
+    async fn reconcile(
+        &self,
+        units: Vec<Unit>,
+        settled: &mut Settled,
+        met: &mut usize,
+    ) -> Result<Vec<Unit>, SinkError> {
+        if units.is_empty() {
+            return Ok(units);
+        }
+        let ids: Vec<String> = units.iter().map(|unit| unit.id.clone()).collect();
+        let database = &self.projection.database;
+        let stored = self.patiently(|| self.store.fetch(database, &ids)).await?;
+        let mut left = Vec::new();
+        let mut foreign = Vec::new();
+        for (mut unit, document) in units.into_iter().zip(stored) {
+            let Some(document) = document else {
+                unit.revision = None;
+                left.push(unit);
+                continue;
+            };
+            *met += 1;
+            match document::read(&document) {
+                Ok(there) => {
+                    let merged = unit.state.merge(there.clone());
+                    if there.says_as_much_as(&merged) {
+                        settled.unchanged += 1;
+                        self.done(unit.records, "unchanged", settled);
+                    } else {
+                        left.push(Unit { state: merged, revision: document.revision, ..unit });
+                    }
+                }
+                Err(error) => {
+                    let why = Reason {
+                        reason: "occupied".to_owned(),
+                        error: error.to_string(),
+                        group: self.projection.group.clone(),
+                        attempts: 1,
+                    };
+                    foreign.extend(unit.records.into_iter().map(|record| (record, why.clone())));
+                }
+            }
+        }
+        self.give_up(foreign, settled).await?;
+        Ok(left)
+    }
+
+    /// Publishes dead letters; they are acknowledged when this returns.
+    async fn give_up(
+        &self,
+        rejects: Vec<(Record, Reason)>,
+        settled: &mut Settled,
+    ) -> Result<(), SinkError> {
+        if rejects.is_empty() {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let mut letters = Vec::with_capacity(rejects.len());
+        let mut records = Vec::with_capacity(rejects.len());
+        for (record, why) in rejects {
+            tracing::warn!(position = ?record.position, reason = why.reason, error = why.error, "dead letter");
+            letters.push(dead_letter::of_record(record.clone(), &why, now));
+            records.push(record);
+        }
+        settled.dead_letters += records.len() as u64;
+        while !letters.is_empty() {
+            let answers = self.log.publish(letters.clone()).await;
+            let mut failed = Vec::new();
+            let mut trouble = None;
+            for (mut letter, answer) in letters.into_iter().zip(answers) {
+                match answer {
+                    Ok(_) => {}
+                    // With its headers it is over the limit: the origin leads to the value.
+                    Err(LogError::TooLarge { .. }) if letter.value.is_some() => {
+                        letter.value = None;
+                        failed.push(letter);
+                    }
+                    Err(error) if error.is_transient() || error.pauses() => {
+                        failed.push(letter);
+                        trouble = Some(error);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            letters = failed;
+            if let Some(error) = trouble {
+                if self.config.once {
+                    return Err(error.into());
+                }
+                self.reporter.set(Role::Paused { reason: error.to_string() });
+                tokio::time::sleep(self.config.max_backoff.min(Duration::from_secs(2))).await;
+            }
+        }
+        self.reporter.set(Role::Running);
+        self.done(records, "dead_letter", settled);
+        Ok(())
+    }
+
+    fn done(&self, records: Vec<Record>, outcome: &'static str, settled: &mut Settled) {
+        metrics::counter!(names::RECORDS, "projection" => self.projection.name, "outcome" => outcome)
+            .increment(records.len() as u64);
+        settled.positions.extend(records.into_iter().map(|record| record.position));
+    }
+
+    /// Asks the store, and waits out what passes or what an operator can mend, visibly.
+    async fn patiently<T, F, R>(&self, ask: F) -> Result<T, StoreError>
+    where
+        F: Fn() -> R,
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let judge = |error: &StoreError| match error {
+            error if self.config.once && (error.pauses() || error.is_transient()) => {
+                Verdict::GiveUp
+            }
+            StoreError::Busy { retry_after, .. } => Verdict::Again { after: *retry_after },
+            error if error.is_transient() || error.pauses() => Verdict::Again { after: None },
+            _ => Verdict::GiveUp,
+        };
+        let notify = |error: &StoreError, wait: Duration| {
+            metrics::counter!(names::RETRIES, "projection" => self.projection.name).increment(1);
+            // A hiccup is not worth an alarm; what an operator must mend is, at once.
+            if error.pauses() || wait >= Duration::from_secs(1) {
+                self.reporter.set(Role::Paused { reason: error.to_string() });
+            }
+        };
+        let database = &self.projection.database;
+        let attempt = || async {
+            match ask().await {
+                Err(StoreError::MissingDatabase { .. }) if self.config.create_databases => {
+                    self.store.create_database(database).await?;
+                    ask().await
+                }
+                answer => answer,
+            }
+        };
+        let answer = retry(&policy(&self.config), judge, notify, attempt).await;
+        if answer.is_ok() {
+            self.reporter.set(Role::Running);
+        }
+        answer
+    }
+}
+
+fn policy(config: &SinkConfig) -> RetryPolicy {
+    RetryPolicy {
+        initial: Duration::from_millis(100),
+        max: config.max_backoff,
+        ..RetryPolicy::default()
+    }
+}
+
+fn render(unit: &Unit) -> Result<Document, SinkError> {
+    let document = document::render(&unit.id, &unit.state)
+        .map_err(|error| SinkError::Render { id: unit.id.clone(), error: error.to_string() })?;
+    Ok(Document { revision: unit.revision.clone(), ..document })
+}
