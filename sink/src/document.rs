@@ -81,12 +81,13 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
 
 /// `{a}` and `{b}` as `{a,b}`.
 fn join(first: &str, second: &str) -> String {
-    let head = first.trim_end().trim_end_matches('}').trim_end();
+    let first = first.trim_end();
+    let head = first.strip_suffix('}').unwrap_or(first).trim_end();
     let comma = if head.ends_with('{') { "" } else { "," };
     let mut text = String::with_capacity(first.len() + second.len() + 1);
     text.push_str(head);
     text.push_str(comma);
-    text.push_str(second.trim_start_matches('{'));
+    text.push_str(second.strip_prefix('{').unwrap_or(second));
     text
 }
 

@@ -10,9 +10,11 @@ pub mod error;
 pub mod mapping;
 pub mod merge;
 pub mod metrics;
+pub mod verify;
 pub mod watermark;
 pub mod worker;
 
 pub use config::{Projection, SinkConfig};
 pub use error::SinkError;
+pub use verify::{VerifyConfig, VerifyReport, verify};
 pub use worker::{SinkReport, run};
