@@ -1,3 +1,6 @@
 //! Sources to event log: X posts, archives, AURIN features.
 
+pub mod archive;
+pub mod metrics;
 pub mod post;
+pub mod publish;

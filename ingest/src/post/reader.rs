@@ -84,7 +84,7 @@ impl Reader {
 
     fn found(&self, bytes: &Bytes, top: &Top<'_>, place: Place, emit: &mut impl FnMut(Found)) {
         match &top.data {
-            Data::Absent => return emit(self.without_data(bytes, top, place)),
+            Data::Absent => emit(self.without_data(bytes, top, place)),
             Data::One(head) => {
                 emit(self.post(head, bytes.clone(), &provenance(top), place, bytes));
             }

@@ -1,0 +1,228 @@
+//! Cutting bytes into blocks of whole lines, in bounded memory whatever the bytes are.
+
+use std::io::{self, ErrorKind, Read};
+
+use bytes::Bytes;
+
+/// How much is kept of a line that is too long.
+pub const KEPT_BYTES: usize = 64 << 10;
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// A part of the input, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Whole lines, each with its line feed, but for the last one of the input.
+    Lines(Bytes),
+    /// One line over the bound, of which only the beginning is kept.
+    TooLong {
+        /// Its first bytes.
+        head: Bytes,
+        /// Its length without the line feed.
+        length: u64,
+        /// Its length with it: how far the input has moved.
+        consumed: u64,
+    },
+}
+
+/// The input ends too early: damaged, cut, or unreadable.
+#[derive(Debug)]
+pub struct Broken {
+    /// What the system or the decoder said.
+    pub error: io::Error,
+    /// What there is of the line that was under way.
+    pub tail: Bytes,
+}
+
+/// Reads blocks.
+pub struct Blocks<R> {
+    input: R,
+    max_line_bytes: usize,
+    live: bool,
+    /// Read, and not yet handed out.
+    buffer: Vec<u8>,
+    /// How much of the buffer is known to hold no line feed.
+    searched: usize,
+    ended: Option<io::Result<()>>,
+}
+
+impl<R: Read> Blocks<R> {
+    /// Blocks of `input`. A `live` one is handed on as it comes.
+    pub fn new(input: R, max_line_bytes: usize, live: bool) -> Self {
+        Self { input, max_line_bytes, live, buffer: Vec::new(), searched: 0, ended: None }
+    }
+
+    /// The next block; nothing at the end.
+    ///
+    /// # Errors
+    /// Once, after all whole lines before it, when the input is broken.
+    pub fn next(&mut self) -> Result<Option<Block>, Broken> {
+        loop {
+            let full = self.buffer.len() >= BLOCK_BYTES.min(self.max_line_bytes + 1);
+            if (full || self.live || self.ended.is_some())
+                && let Some(block) = self.cut()
+            {
+                return Ok(Some(block));
+            }
+            if self.buffer.len() > self.max_line_bytes {
+                return Ok(Some(self.too_long()));
+            }
+            match self.ended.take() {
+                None => self.fill(),
+                Some(Err(error)) => {
+                    let tail = Bytes::from(std::mem::take(&mut self.buffer));
+                    self.ended = Some(Ok(()));
+                    return Err(Broken { error, tail });
+                }
+                Some(Ok(())) => {
+                    self.ended = Some(Ok(()));
+                    let rest = std::mem::take(&mut self.buffer);
+                    return Ok((!rest.is_empty()).then(|| Block::Lines(Bytes::from(rest))));
+                }
+            }
+        }
+    }
+
+    /// Everything up to the last line feed.
+    fn cut(&mut self) -> Option<Block> {
+        let found = memchr::memrchr(b'\n', &self.buffer[self.searched..]);
+        let Some(found) = found else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let end = self.searched + found + 1;
+        let mut rest = Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4);
+        rest.extend_from_slice(&self.buffer[end..]);
+        self.searched = rest.len();
+        let mut lines = std::mem::replace(&mut self.buffer, rest);
+        lines.truncate(end);
+        Some(Block::Lines(Bytes::from(lines)))
+    }
+
+    /// Passes over a line without keeping it.
+    fn too_long(&mut self) -> Block {
+        let head = Bytes::copy_from_slice(&self.buffer[..KEPT_BYTES.min(self.buffer.len())]);
+        let mut length = 0;
+        loop {
+            let feed = memchr::memchr(b'\n', &self.buffer);
+            let part = feed.unwrap_or(self.buffer.len());
+            length += part as u64;
+            self.buffer.drain(..feed.map_or(part, |feed| feed + 1));
+            self.searched = 0;
+            if feed.is_some() {
+                return Block::TooLong { head, length, consumed: length + 1 };
+            }
+            if self.ended.is_some() {
+                return Block::TooLong { head, length, consumed: length };
+            }
+            self.fill();
+        }
+    }
+
+    fn fill(&mut self) {
+        let filled = self.buffer.len();
+        // A block at once where it is shorter, a quarter of one for the end of a longer line.
+        let wanted = BLOCK_BYTES.saturating_sub(filled).max(BLOCK_BYTES / 4);
+        self.buffer.resize(filled + wanted, 0);
+        let read = loop {
+            match self.input.read(&mut self.buffer[filled..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => self.ended = Some(Ok(())),
+            Ok(_) => {}
+            Err(error) => self.ended = Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Gives its parts one by one, then ends or fails.
+    struct Parts(Vec<Vec<u8>>, bool);
+
+    impl Read for Parts {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(part) = self.0.first_mut() else {
+                return if self.1 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(0) };
+            };
+            let length = part.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&part[..length]);
+            part.drain(..length);
+            if part.is_empty() {
+                self.0.remove(0);
+            }
+            Ok(length)
+        }
+    }
+
+    const MAX: usize = 20;
+
+    proptest! {
+        #[test]
+        fn every_line_comes_out_once(
+            lines in prop::collection::vec("[a-z\r ]{0,30}", 0..40),
+            sizes in prop::collection::vec(1_usize..50, 1..40),
+            live in any::<bool>(),
+            fails in any::<bool>(),
+        ) {
+            let bytes = lines.join("\n").into_bytes();
+            let mut parts = Vec::new();
+            let mut rest = &bytes[..];
+            for size in sizes {
+                let (part, tail) = rest.split_at(size.min(rest.len()));
+                if !part.is_empty() {
+                    parts.push(part.to_vec());
+                }
+                rest = tail;
+            }
+            if !rest.is_empty() {
+                parts.push(rest.to_vec());
+            }
+            let mut blocks = Blocks::new(Parts(parts, fails), MAX, live);
+            let mut seen = Vec::new();
+            let mut consumed = 0;
+            let failed = loop {
+                match blocks.next() {
+                    Ok(None) => break false,
+                    Ok(Some(Block::Lines(lines))) => {
+                        consumed += lines.len() as u64;
+                        seen.extend_from_slice(&lines);
+                    }
+                    Ok(Some(Block::TooLong { head, length, consumed: moved })) => {
+                        prop_assert!(length > MAX as u64);
+                        prop_assert_eq!(head.len() as u64, length, "short enough to be kept here");
+                        consumed += moved;
+                        seen.extend_from_slice(&head);
+                        seen.extend(vec![b'\n'; (moved - length) as usize]);
+                    }
+                    Err(broken) => {
+                        consumed += broken.tail.len() as u64;
+                        seen.extend_from_slice(&broken.tail);
+                        break true;
+                    }
+                }
+            };
+            prop_assert_eq!(failed, fails);
+            prop_assert_eq!(consumed, bytes.len() as u64);
+            prop_assert_eq!(seen, bytes);
+        }
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_memory() {
+        let input = io::repeat(b'x').take(64 << 20);
+        let mut blocks = Blocks::new(input.chain(&b"\n{}\n"[..]), 1 << 20, false);
+        let Ok(Some(Block::TooLong { head, length, .. })) = blocks.next() else { panic!() };
+        assert_eq!((head.len(), length), (KEPT_BYTES, 64 << 20));
+        assert!(blocks.buffer.capacity() < 4 << 20);
+        assert_eq!(blocks.next().unwrap(), Some(Block::Lines(Bytes::from_static(b"{}\n"))));
+        assert_eq!(blocks.next().unwrap(), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! How archives are imported.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What to import and how.
+#[derive(Clone, Debug)]
+pub struct ArchiveConfig {
+    /// What to import, one after the other.
+    pub inputs: Vec<Input>,
+    /// The longest line that is read, in bytes; a longer one becomes a dead letter.
+    pub max_line_bytes: usize,
+    /// Records are handed to the log in batches of about so many bytes.
+    pub batch_bytes: usize,
+    /// The most bytes handed to the log and not yet acknowledged.
+    pub max_in_flight_bytes: usize,
+    /// The largest window that a .zst may need, as a power of two in bytes. Files made with
+    /// `zstd --long=31` need 31, which is 2 GiB of memory.
+    pub zstd_window_log_max: u32,
+    /// Where checkpoints are kept, so that an interrupted import can go on; without it none are.
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Go on from the checkpoints, and pass over files that were imported completely.
+    pub resume: bool,
+    /// How long the log may take, after the shutdown began, to acknowledge what it has been given.
+    pub drain_timeout: Duration,
+}
+
+impl ArchiveConfig {
+    /// Sound values for `inputs`.
+    pub fn new(inputs: Vec<Input>) -> Self {
+        Self {
+            inputs,
+            max_line_bytes: 16 << 20,
+            batch_bytes: 512 << 10,
+            max_in_flight_bytes: 16 << 20,
+            zstd_window_log_max: 27,
+            checkpoint_dir: None,
+            resume: false,
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Something to import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file, or a pipe with a path.
+    Path(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Input {
+    /// Reads `-` as standard input, all else as a path.
+    pub fn from_argument(argument: &Path) -> Self {
+        if argument.as_os_str() == "-" { Self::Stdin } else { Self::Path(argument.to_owned()) }
+    }
+
+    /// The name for events and messages: the file's own, without its folders, so that the same
+    /// file has the same name wherever it lies.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdin => "stdin".to_owned(),
+            Self::Path(path) => {
+                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
+            }
+        }
+    }
+}
