@@ -8,7 +8,9 @@ pub mod error;
 pub mod event;
 pub mod headers;
 pub mod log;
+pub mod metrics;
 pub mod retry;
+pub mod sqlite;
 pub mod status;
 pub mod topic;
 

@@ -48,6 +48,13 @@ pub struct Position {
     pub offset: i64,
 }
 
+impl Position {
+    /// The partition that it is in.
+    pub fn in_partition(&self) -> Partition {
+        Partition { topic: Arc::clone(&self.topic), partition: self.partition }
+    }
+}
+
 /// A record to be appended: key, value and headers as they shall stand in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -320,10 +327,12 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Consumer, LogError>> + Send;
 
     /// Reads these partitions from these offsets, as a member of no group: live groups are
-    /// untouched. An offset before the earliest begins at the earliest.
+    /// untouched, and no [`Delivery::Assigned`] comes. An offset before the earliest begins at the
+    /// earliest.
     ///
     /// # Errors
-    /// [`LogError::MissingTopic`], or when the log can't be reached.
+    /// [`LogError::MissingTopic`], [`LogError::OutOfRange`] for an offset past the end, or when the
+    /// log can't be reached.
     fn assign(
         &self,
         from: &BTreeMap<Partition, i64>,
