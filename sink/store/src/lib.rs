@@ -3,7 +3,9 @@
 //! [`DocumentStore`] is the one trait; [`couch`] and [`sqlite`] implement it, and one behaviour
 //! suite (`tests/behaviour.rs`) runs on both. This crate knows nothing of events or logs.
 
+pub mod any;
 pub mod body;
+pub mod couch;
 pub mod document;
 pub mod error;
 pub mod metrics;
@@ -11,6 +13,7 @@ pub mod name;
 pub mod sqlite;
 pub mod store;
 
+pub use any::AnyStore;
 pub use document::{Document, Revision};
 pub use error::StoreError;
 pub use store::{Change, Changes, DatabaseInfo, DocumentStore, WriteOutcome};

@@ -1,0 +1,305 @@
+//! A sink on the embedded log, with a store that can be told to fail.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowerbird_sink::{Projection, SinkConfig, SinkError, SinkReport, VerifyConfig};
+use bowerbird_store::sqlite::SqliteStore;
+use bowerbird_store::{Changes, DatabaseInfo, Document, DocumentStore, StoreError, WriteOutcome};
+use bowerbird_stream::log::{Extent, Outgoing};
+use bowerbird_stream::sqlite::SqliteLog;
+use bowerbird_stream::status::{State, Status, status};
+use bowerbird_stream::{
+    Delivery, Event, EventConsumer, EventLog, EventType, Partition, Record, topic,
+};
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// What a write shall meet.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The request fails, and nothing was written.
+    Fails(StoreError),
+    /// Everything was written, and then the answer got lost.
+    FailsAfterwards(StoreError),
+    /// A row of this id fails for now.
+    Row(String),
+}
+
+/// The SQLite store, with faults: one for each write until they are used up.
+#[derive(Clone)]
+pub struct Faulty {
+    pub inner: SqliteStore,
+    pub faults: Arc<Mutex<Vec<Fault>>>,
+    /// Ids that its validation refuses, row by row.
+    pub forbidden: Arc<Mutex<Vec<String>>>,
+    /// Ids for which it refuses the whole request, as CouchDB does for illegal ones.
+    pub poison: Arc<Mutex<Vec<String>>>,
+    /// The most documents that it takes in one request.
+    pub most: Arc<Mutex<usize>>,
+}
+
+pub fn unreachable() -> StoreError {
+    StoreError::Unreachable { address: "faulty".to_owned(), reason: "reset".to_owned() }
+}
+
+impl DocumentStore for Faulty {
+    fn address(&self) -> String {
+        "faulty".to_owned()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+
+    async fn create_database(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.create_database(name).await
+    }
+
+    async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
+        self.inner.drop_database(name).await
+    }
+
+    async fn databases(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.databases().await
+    }
+
+    async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
+        self.inner.database(name).await
+    }
+
+    async fn write(
+        &self,
+        database: &str,
+        documents: &[Document],
+    ) -> Result<Vec<WriteOutcome>, StoreError> {
+        let address = self.address();
+        if documents.len() > *self.most.lock().unwrap() {
+            let reason = "too many".to_owned();
+            return Err(StoreError::TooLarge { address, bytes: documents.len(), reason });
+        }
+        let poison = self.poison.lock().unwrap().clone();
+        if documents.iter().any(|document| poison.contains(&document.id)) {
+            return Err(StoreError::Rejected { address, reason: "illegal".to_owned() });
+        }
+        let fault = self.faults.lock().unwrap().pop();
+        if let Some(Fault::Fails(error)) = fault {
+            return Err(error);
+        }
+        let forbidden = self.forbidden.lock().unwrap().clone();
+        let refused = |document: &Document| {
+            let row = matches!(&fault, Some(Fault::Row(id)) if *id == document.id);
+            if row {
+                let error = "internal_server_error".to_owned();
+                return Some(WriteOutcome::Failed { error, reason: "for now".to_owned() });
+            }
+            forbidden.contains(&document.id).then(|| WriteOutcome::Refused {
+                error: "forbidden".to_owned(),
+                reason: "its validation says no".to_owned(),
+            })
+        };
+        let taken: Vec<Document> =
+            documents.iter().filter(|document| refused(document).is_none()).cloned().collect();
+        let mut rows = self.inner.write(database, &taken).await?.into_iter();
+        if let Some(Fault::FailsAfterwards(error)) = fault {
+            return Err(error);
+        }
+        Ok(documents
+            .iter()
+            .map(|document| refused(document).unwrap_or_else(|| rows.next().unwrap()))
+            .collect())
+    }
+
+    async fn fetch(
+        &self,
+        database: &str,
+        ids: &[String],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        self.inner.fetch(database, ids).await
+    }
+
+    async fn scan(
+        &self,
+        database: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.inner.scan(database, after, limit).await
+    }
+
+    async fn changes(
+        &self,
+        database: &str,
+        since: Option<&str>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        self.inner.changes(database, since, limit).await
+    }
+}
+
+/// A log and a store in a folder of their own.
+pub struct Bed {
+    pub log: SqliteLog,
+    pub store: Faulty,
+    pub config: SinkConfig,
+    _folder: TempDir,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(folder.path().join("log.sqlite")).await.unwrap();
+        log.apply_topics(&topic::declared(3, 1, 1 << 20), false).await.unwrap();
+        let store = Faulty {
+            inner: SqliteStore::open(folder.path().join("store.sqlite")).unwrap(),
+            faults: Arc::default(),
+            forbidden: Arc::default(),
+            poison: Arc::default(),
+            most: Arc::new(Mutex::new(usize::MAX)),
+        };
+        let config = SinkConfig {
+            flush_interval: Duration::from_millis(20),
+            max_backoff: Duration::from_millis(50),
+            ..SinkConfig::default()
+        };
+        Self { log, store, config, _folder: folder }
+    }
+
+    pub async fn publish(&self, topic: &str, events: impl IntoIterator<Item = Event>) {
+        let records = events.into_iter().map(|event| Outgoing::event(topic, event)).collect();
+        for answer in self.log.publish(records).await {
+            answer.unwrap();
+        }
+    }
+
+    /// Drains to the ends, as `sink --once` does.
+    pub async fn once(&self) -> Result<SinkReport, SinkError> {
+        let config = SinkConfig { once: true, ..self.config.clone() };
+        let (reporter, _status) = status("sink");
+        let cancel = CancellationToken::new();
+        let projection = Projection::posts();
+        bowerbird_sink::run(&self.log, &self.store, &projection, &config, &reporter, cancel).await
+    }
+
+    /// Runs a sink in the background until it is told to stop.
+    pub fn start(&self) -> Running {
+        let (reporter, status) = status("sink");
+        let cancel = CancellationToken::new();
+        let (log, store, config) = (self.log.clone(), self.store.clone(), self.config.clone());
+        let task = tokio::spawn({
+            let cancel = cancel.clone();
+            async move {
+                let projection = Projection::posts();
+                bowerbird_sink::run(&log, &store, &projection, &config, &reporter, cancel).await
+            }
+        });
+        Running { task, cancel, status }
+    }
+
+    pub async fn verified(&self) -> bowerbird_sink::VerifyReport {
+        let config =
+            VerifyConfig { projections: vec![Projection::posts()], ..VerifyConfig::default() };
+        bowerbird_sink::verify(&self.log, &self.store, &config, |_| {}).await.unwrap()
+    }
+
+    pub async fn document(&self, id: &str) -> Option<serde_json::Value> {
+        let found = self.store.fetch("posts", &[id.to_owned()]).await.unwrap();
+        found
+            .into_iter()
+            .next()
+            .unwrap()
+            .map(|document| serde_json::from_str(document.body.get()).unwrap())
+    }
+
+    pub async fn count(&self) -> usize {
+        match self.store.database("posts").await.unwrap() {
+            Some(_) => self.store.scan("posts", None, 100_000).await.unwrap().len(),
+            None => 0,
+        }
+    }
+
+    /// What lies in the dead letters.
+    pub async fn letters(&self) -> Vec<Record> {
+        let extents = self.log.extents(topic::DEAD_LETTERS).await.unwrap();
+        let total: i64 = extents.values().map(|Extent { earliest, end }| end - earliest).sum();
+        let from: BTreeMap<_, _> = extents
+            .keys()
+            .map(|number| (Partition::new(topic::DEAD_LETTERS, *number), 0))
+            .collect();
+        let config = bowerbird_stream::log::ConsumerConfig::new("test");
+        let mut reader = self.log.assign(&from, config).await.unwrap();
+        let mut letters = Vec::new();
+        while (letters.len() as i64) < total {
+            if let Delivery::Records(records) =
+                reader.next(100, Duration::from_secs(1)).await.unwrap()
+            {
+                letters.extend(records);
+            }
+        }
+        letters
+    }
+}
+
+/// A sink in the background.
+pub struct Running {
+    pub task: tokio::task::JoinHandle<Result<SinkReport, SinkError>>,
+    pub cancel: CancellationToken,
+    pub status: Status,
+}
+
+impl Running {
+    pub async fn stop(self) -> SinkReport {
+        self.cancel.cancel();
+        self.task.await.unwrap().unwrap()
+    }
+
+    /// Waits until it is paused, and tells why.
+    pub async fn paused(&mut self) -> String {
+        within("the sink to pause", async {
+            loop {
+                if let State::Paused { reason } = self.status.get() {
+                    return reason;
+                }
+                assert!(self.status.changed().await, "the sink has ended");
+            }
+        })
+        .await
+    }
+}
+
+/// Waits for something to come true, but not for ever.
+pub async fn within<T>(what: &str, done: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(20), done).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited 20 s for {what}"),
+    }
+}
+
+/// A post observed at this second.
+pub fn post(id: u64, second: i64) -> Event {
+    Event {
+        id: format!("{id}-{second}"),
+        source: "test".to_owned(),
+        kind: EventType::PostReceived,
+        time: jiff::Timestamp::from_second(1_700_000_000 + second).unwrap(),
+        key: id.to_string(),
+        value: Some(Bytes::from(format!(r#"{{"id":"{id}","text":"number {id} at {second}"}}"#))),
+        extensions: BTreeMap::new(),
+    }
+}
+
+/// A notice that a post was deleted, observed at this second.
+pub fn deletion(id: u64, second: i64) -> Event {
+    Event {
+        id: format!("gone-{id}-{second}"),
+        kind: EventType::NoticeReceived,
+        value: Some(Bytes::from(format!(
+            r#"{{"delete":{{"status":{{"id":{id},"id_str":"{id}"}}}}}}"#
+        ))),
+        ..post(id, second)
+    }
+}
