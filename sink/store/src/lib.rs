@@ -1,7 +1,7 @@
 //! The document store: databases of JSON documents, written in bulk, read by id, scanned in order.
 //!
 //! [`DocumentStore`] is the one trait; [`couch`] and [`sqlite`] implement it, and one behaviour
-//! suite (`tests/behaviour.rs`) runs on both. This crate knows nothing of events or logs.
+//! suite (`tests/behaviour/`) runs on both. This crate knows nothing of events or logs.
 
 pub mod any;
 pub mod body;

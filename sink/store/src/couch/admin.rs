@@ -6,6 +6,8 @@
 //! asked again through the thin client, which tells what it was. It is not asked for a database's
 //! information at all: its type for that fits one implementation only.
 
+use std::sync::Arc;
+
 use couch_rs::Client;
 use reqwest::Method;
 use secrecy::ExposeSecret;
@@ -34,10 +36,10 @@ pub fn client(config: &CouchConfig) -> Result<Client, StoreError> {
 }
 
 /// Administration of one `CouchDB`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Admin {
     couch: Client,
-    http: Http,
+    http: Arc<Http>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +70,7 @@ struct UserContext {
 }
 
 impl Admin {
-    pub(super) fn new(config: &CouchConfig, http: Http) -> Result<Self, StoreError> {
+    pub(super) fn new(config: &CouchConfig, http: Arc<Http>) -> Result<Self, StoreError> {
         Ok(Self { couch: client(config)?, http })
     }
 
@@ -97,7 +99,7 @@ impl Admin {
         Ok(answer.status != 412)
     }
 
-    pub(super) async fn drop(&self, name: &str) -> Result<bool, StoreError> {
+    pub(super) async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
         // PouchDB says yes to dropping what is not there.
         if self.info(name).await?.is_none() {
             return Ok(false);

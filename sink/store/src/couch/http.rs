@@ -1,7 +1,6 @@
 //! The thin client: one bounded pool, bounded waits, bounded answers, typed errors.
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -44,13 +43,13 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// The client. Clones share the pool.
-#[derive(Clone, Debug)]
+/// The client.
+#[derive(Debug)]
 pub(super) struct Http {
     client: Client,
-    config: Arc<CouchConfig>,
+    config: CouchConfig,
     base: Url,
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
 }
 
 impl Http {
@@ -66,8 +65,8 @@ impl Http {
             .build()
             .map_err(|error| fatal(error.to_string()))?;
         let base = Url::parse(config.address()).map_err(|error| fatal(error.to_string()))?;
-        let permits = Arc::new(Semaphore::new(config.connections.max(1)));
-        Ok(Self { client, config: Arc::new(config), base, permits })
+        let permits = Semaphore::new(config.connections.max(1));
+        Ok(Self { client, config, base, permits })
     }
 
     pub(super) fn address(&self) -> &str {

@@ -13,6 +13,8 @@ mod classify;
 mod config;
 mod http;
 
+use std::sync::Arc;
+
 use reqwest::Method;
 
 pub use admin::client;
@@ -31,8 +33,8 @@ use crate::store::{Changes, DatabaseInfo, DocumentStore, WriteOutcome};
 /// A document store in `CouchDB`. Clones share one bounded pool of connections.
 #[derive(Clone, Debug)]
 pub struct CouchStore {
-    http: Http,
-    admin: Admin,
+    http: Arc<Http>,
+    admin: Arc<Admin>,
 }
 
 impl CouchStore {
@@ -41,8 +43,8 @@ impl CouchStore {
     /// # Errors
     /// When it can't be built from this configuration.
     pub fn new(config: CouchConfig) -> Result<Self, StoreError> {
-        let http = Http::new(config.clone())?;
-        let admin = Admin::new(&config, http.clone())?;
+        let http = Arc::new(Http::new(config.clone())?);
+        let admin = Arc::new(Admin::new(&config, Arc::clone(&http))?);
         Ok(Self { http, admin })
     }
 
@@ -101,7 +103,7 @@ impl DocumentStore for CouchStore {
 
     async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
         self.check_name(name)?;
-        self.admin.drop(name).await
+        self.admin.drop_database(name).await
     }
 
     async fn databases(&self) -> Result<Vec<String>, StoreError> {

@@ -1,0 +1,39 @@
+//! A server that wants to know who we are.
+
+use bowerbird_store::couch::{CouchConfig, CouchStore};
+use bowerbird_store::{DocumentStore, StoreError};
+
+use crate::bed::url;
+
+const WRONG: &str = "not-the-password";
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_pauses() {
+    let config = CouchConfig::new(&url("BOWERBIRD_TEST_COUCHDB_AUTH")).unwrap();
+    let user = config.user().unwrap().to_owned();
+    let store = CouchStore::new(config.with_credentials(user, WRONG.to_owned().into())).unwrap();
+    let ids = ["a".to_owned()];
+    for error in [
+        store.ping().await.unwrap_err(),
+        store.fetch("any", &ids).await.unwrap_err(),
+        store.write("any", &[super::bed::document("a", &serde_json::json!({}))]).await.unwrap_err(),
+        store.databases().await.unwrap_err(),
+        store.database("any").await.unwrap_err(),
+        store.create_database("any").await.unwrap_err(),
+        store.drop_database("any").await.unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(matches!(error, StoreError::Unauthorised { .. }), "{text}");
+        assert!(error.pauses() && !error.is_transient());
+        assert!(!text.contains(WRONG) && text.contains("store.password"), "{text}");
+    }
+    assert!(!format!("{store:?}").contains(WRONG));
+}
+
+#[tokio::test]
+async fn no_password_is_told() {
+    let config = CouchConfig::new(&url("BOWERBIRD_TEST_COUCHDB_AUTH")).unwrap();
+    let anonymous = CouchStore::new(CouchConfig::new(config.address()).unwrap()).unwrap();
+    let error = anonymous.ping().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unauthorised { .. }), "{error}");
+}
