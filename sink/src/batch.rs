@@ -1,16 +1,35 @@
-//! When to write: a batch gathers what events say of entities until it is full or old enough.
+//! When to write, and what: a batch gathers records until it is full or old enough, and then
+//! says what they say of each entity.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bowerbird_stream::Record;
-use bowerbird_stream::dead_letter::Reason;
 
-use crate::mapping::Mapped;
+use crate::mapping;
 use crate::merge::State;
 
+/// Records that are settled together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    records: Vec<Record>,
+    bytes: usize,
+    opened: Option<Instant>,
+}
+
+/// When a batch is closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// At so many records,
+    pub records: usize,
+    /// or so many bytes,
+    pub bytes: usize,
+    /// or when its oldest record has waited so long.
+    pub age: Duration,
+}
+
 /// What several records say of one entity.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entity {
     /// What they say, merged.
     pub state: State,
@@ -18,65 +37,72 @@ pub struct Entity {
     pub records: Vec<Record>,
 }
 
-/// What is written together: entities by id, since ascending ids cost the store least, and
-/// records that can't become documents.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The entities.
-    pub entities: BTreeMap<String, Entity>,
-    /// The records for the dead letters.
-    pub rejects: Vec<(Record, Reason)>,
-    /// Bytes of all records in it.
-    pub bytes: usize,
-    opened: Option<Instant>,
+/// A record that can't become a document, and why.
+#[derive(Debug)]
+pub struct Reject {
+    /// The record.
+    pub record: Record,
+    /// A short name to group dead letters by.
+    pub reason: &'static str,
+    /// The error in full.
+    pub error: String,
 }
 
-/// When a batch is closed.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// At so many entities and rejects,
-    pub documents: usize,
-    /// or so many bytes,
-    pub bytes: usize,
-    /// or when its oldest record has waited so long.
-    pub age: Duration,
+/// What the records of a batch say.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The entities by id: ascending ids cost the store least.
+    pub entities: BTreeMap<String, Entity>,
+    /// What must go to the dead letters.
+    pub rejects: Vec<Reject>,
 }
 
 impl Batch {
-    /// Adds what a record says.
-    pub fn add(&mut self, mapped: Mapped, record: Record, now: Instant) {
-        self.note(&record, now);
-        let entity = self
-            .entities
-            .entry(mapped.id)
-            .or_insert_with(|| Entity { state: State::default(), records: Vec::new() });
-        entity.state = std::mem::take(&mut entity.state).merge(mapped.state);
-        entity.records.push(record);
-    }
-
-    /// Adds a record that can't become a document.
-    pub fn reject(&mut self, record: Record, reason: Reason, now: Instant) {
-        self.note(&record, now);
-        self.rejects.push((record, reason));
-    }
-
-    fn note(&mut self, record: &Record, now: Instant) {
+    /// Adds a record.
+    pub fn add(&mut self, record: Record, now: Instant) {
         self.bytes += record.size();
         self.opened.get_or_insert(now);
+        self.records.push(record);
+    }
+
+    /// Bytes of its records.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.opened.is_none()
+        self.records.is_empty()
     }
 
     /// Whether it takes no more.
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.entities.len() + self.rejects.len() >= limits.documents || self.bytes >= limits.bytes
+        self.records.len() >= limits.records || self.bytes >= limits.bytes
     }
 
     /// When it is old enough to be written; nothing while it is empty.
     pub fn due_at(&self, limits: &Limits) -> Option<Instant> {
         self.opened.map(|opened| opened + limits.age)
+    }
+
+    /// Maps and merges its records.
+    pub fn gather(self) -> Gathered {
+        let mut gathered = Gathered::default();
+        for record in self.records {
+            let (reason, error) = match record.event() {
+                Ok(event) => match mapping::map(&event, &record.position) {
+                    Ok(mapped) => {
+                        let entity = gathered.entities.entry(mapped.id).or_default();
+                        entity.state = std::mem::take(&mut entity.state).merge(mapped.state);
+                        entity.records.push(record);
+                        continue;
+                    }
+                    Err(error) => (error.name(), error.to_string()),
+                },
+                Err(error) => ("envelope", error.to_string()),
+            };
+            gathered.rejects.push(Reject { record, reason, error });
+        }
+        gathered
     }
 }

@@ -53,7 +53,7 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
     let text = match &state.observed {
         Some(Observation { stamp, content }) => {
             let trailer = serde_json::to_string(&Trailer {
-                observed: Observed { time: stamp.time, hash: stamp.hash.clone() },
+                observed: Observed { time: stamp.time, hash: stamp.hash },
                 log: &stamp.position,
                 mapping: stamp.mapping,
                 notices: &state.notices,

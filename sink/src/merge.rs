@@ -16,15 +16,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::document;
 
-/// XXH3-128 of a payload, in hex: tells observations of the same time apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PayloadHash(String);
+/// XXH3-128 of a payload, written in hex: tells observations of the same time apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PayloadHash(u128);
 
 impl PayloadHash {
     /// The hash of a payload; a tombstone hashes as no bytes.
     pub fn of(payload: &[u8]) -> Self {
-        Self(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(payload)))
+        Self(xxhash_rust::xxh3::xxh3_128(payload))
+    }
+}
+
+impl From<PayloadHash> for String {
+    fn from(PayloadHash(hash): PayloadHash) -> Self {
+        format!("{hash:032x}")
+    }
+}
+
+impl TryFrom<String> for PayloadHash {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(hex: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&hex, 16).map(Self)
     }
 }
 
@@ -44,7 +58,7 @@ pub struct Stamp {
 impl Stamp {
     /// Whether both are the same event under the same mapping, wherever it stands.
     pub fn same_event(&self, other: &Self) -> bool {
-        (self.time, &self.hash, self.mapping) == (other.time, &other.hash, other.mapping)
+        (self.time, self.hash, self.mapping) == (other.time, other.hash, other.mapping)
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bowerbird_store::DocumentStore;
-use bowerbird_stream::dead_letter::Reason;
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
@@ -21,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, Limits};
 use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
-use crate::mapping;
 use crate::metrics as names;
 use crate::watermark::Watermarks;
 use ends::Ends;
@@ -101,7 +99,7 @@ pub async fn run<L: EventLog, S: DocumentStore>(
     });
     let mut worker = Worker {
         limits: Limits {
-            documents: config.batch_documents,
+            records: config.batch_documents,
             bytes: config.batch_bytes,
             age: config.flush_interval,
         },
@@ -268,16 +266,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         };
         self.marks.take(&partition, record.position.offset);
         self.pending_bytes += record.size();
-        let (reason, error) = match record.event() {
-            Ok(event) => match mapping::map(&event, &record.position) {
-                Ok(mapped) => return self.open.add(mapped, record, now),
-                Err(error) => (error.name(), error.to_string()),
-            },
-            Err(error) => ("envelope", error.to_string()),
-        };
-        let group = self.writer.projection.group.clone();
-        let why = Reason { reason: reason.to_owned(), error, group, attempts: 1 };
-        self.open.reject(record, why, now);
+        self.open.add(record, now);
     }
 
     fn trouble(&self, error: LogError) -> Result<(), SinkError> {

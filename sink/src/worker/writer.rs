@@ -12,7 +12,7 @@ use bowerbird_stream::status::{Reporter, State as Role};
 use bowerbird_stream::{EventLog, LogError, Position, Record};
 use jiff::Timestamp;
 
-use crate::batch::{Batch, Entity};
+use crate::batch::{Batch, Entity, Gathered, Reject};
 use crate::config::{Projection, SinkConfig};
 use crate::document;
 use crate::error::SinkError;
@@ -57,8 +57,12 @@ struct Unit {
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     pub(super) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
         let begun = Instant::now();
-        let Batch { entities, rejects, bytes, .. } = batch;
-        let mut settled = Settled { bytes, ..Settled::default() };
+        let mut settled = Settled { bytes: batch.bytes(), ..Settled::default() };
+        let Gathered { entities, rejects } = batch.gather();
+        let rejects = rejects
+            .into_iter()
+            .map(|Reject { record, reason, error }| (record, self.why(reason, error, 1)))
+            .collect();
         self.give_up(rejects, &mut settled).await?;
         let units: Vec<Unit> = entities
             .into_iter()
@@ -205,12 +209,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
             return Ok(());
         }
-        let why = Reason {
-            reason: error.to_owned(),
-            error: reason,
-            group: self.projection.group.clone(),
-            attempts: attempts + 1,
-        };
+        let why = self.why(error, reason, attempts + 1);
         let rejects = records.into_iter().map(|record| (record, why.clone())).collect();
         self.give_up(rejects, settled).await
     }
@@ -249,12 +248,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                     }
                 }
                 Err(error) => {
-                    let why = Reason {
-                        reason: "occupied".to_owned(),
-                        error: error.to_string(),
-                        group: self.projection.group.clone(),
-                        attempts: 1,
-                    };
+                    let why = self.why("occupied", error.to_string(), 1);
                     foreign.extend(unit.records.into_iter().map(|record| (record, why.clone())));
                 }
             }
@@ -312,6 +306,11 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         self.reporter.set(Role::Running);
         self.done(records, "dead_letter", settled);
         Ok(())
+    }
+
+    fn why(&self, reason: &str, error: String, attempts: u32) -> Reason {
+        let group = self.projection.group.clone();
+        Reason { reason: reason.to_owned(), error, group, attempts }
     }
 
     fn done(&self, records: Vec<Record>, outcome: &'static str, settled: &mut Settled) {
