@@ -1,0 +1,52 @@
+//! How the sample WFS behaves.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use secrecy::SecretString;
+
+/// How the sample WFS behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The same seed gives the same features.
+    pub seed: u64,
+    /// Features over all data sets.
+    pub features: u32,
+    /// User and password that are asked for; with nothing, none are.
+    pub credentials: Option<(String, SecretString)>,
+    /// The most features in a page, whatever is asked for; it says nothing of that.
+    pub max_count: Option<usize>,
+    /// What happens to the first pages, one each; after that all is well.
+    pub faults: Vec<Fault>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            seed: 1,
+            features: 2_000,
+            credentials: None,
+            max_count: None,
+            faults: Vec::new(),
+        }
+    }
+}
+
+/// What happens to a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It is an exception report under status 200.
+    ExceptionUnder200,
+    /// It turns into an exception report in the middle.
+    ExceptionInBody,
+    /// It ends in the middle.
+    Truncated,
+    /// It is a page for people.
+    HtmlPage,
+    /// 503.
+    Unavailable,
+}

@@ -1,0 +1,162 @@
+//! A sample WFS 2.0: data sets of the names and columns that AURIN's have, made from a seed.
+//!
+//! It answers as GeoServer does: JSON pages by `count` and `startIndex`, hits as XML, exceptions
+//! as `ows:ExceptionReport`, no second page without `sortBy`. A list of [`Fault`]s makes it
+//! misbehave in the ways that servers in the wild do.
+
+mod config;
+mod dataset;
+mod feature;
+mod request;
+mod xml;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, Fault};
+pub use dataset::{SampleDataset, sample_datasets};
+
+use dataset::Dataset;
+use request::{Exception, Request};
+
+use crate::server::{self, Running, SimError};
+
+/// What all requests share.
+struct Sim {
+    config: Config,
+    datasets: Vec<Dataset>,
+    faults: Mutex<VecDeque<Fault>>,
+    served: Arc<AtomicU64>,
+}
+
+/// Starts the sample WFS; it answers at `/wfs`.
+///
+/// # Errors
+/// When it can't listen.
+pub async fn serve(config: Config) -> Result<Running, SimError> {
+    let listen = config.listen;
+    let served = Arc::new(AtomicU64::new(0));
+    let sim = Sim {
+        datasets: dataset::make(config.seed, config.features),
+        faults: Mutex::new(config.faults.iter().copied().collect()),
+        served: Arc::clone(&served),
+        config,
+    };
+    let router = Router::new().route("/wfs", get(answer)).with_state(Arc::new(sim));
+    server::serve(listen, router, served, CancellationToken::new()).await
+}
+
+async fn answer(
+    State(sim): State<Arc<Sim>>,
+    headers: HeaderMap,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    if !sim.authorised(&headers) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"sample WFS\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "who are you?").into_response();
+    }
+    let request = match Request::read(pairs) {
+        Ok(request) => request,
+        Err(exception) => return exception.into_response(),
+    };
+    match request {
+        Request::Capabilities => xml::response(xml::capabilities(&sim.datasets)),
+        Request::Describe { type_name } => match sim.dataset(&type_name) {
+            Ok(dataset) => xml::response(xml::description(dataset)),
+            Err(exception) => exception.into_response(),
+        },
+        Request::Hits { type_name } => match sim.dataset(&type_name) {
+            Ok(dataset) => xml::response(xml::hits(dataset.features.len())),
+            Err(exception) => exception.into_response(),
+        },
+        Request::Features { type_name, page } => match sim.page(&type_name, &page) {
+            Ok(response) => response,
+            Err(exception) => exception.into_response(),
+        },
+    }
+}
+
+impl Sim {
+    fn authorised(&self, headers: &HeaderMap) -> bool {
+        let Some((user, password)) = &self.config.credentials else { return true };
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Basic "));
+        let expected = BASE64.encode(format!("{user}:{}", password.expose_secret()));
+        given.is_some_and(|given| given == expected)
+    }
+
+    fn dataset(&self, type_name: &str) -> Result<&Dataset, Exception> {
+        let found = self.datasets.iter().find(|dataset| dataset.type_name == type_name);
+        found.ok_or_else(|| {
+            let text = format!("Feature type {type_name} unknown");
+            Exception::new("InvalidParameterValue", "typeNames", text)
+        })
+    }
+
+    fn page(&self, type_name: &str, page: &request::Page) -> Result<Response, Exception> {
+        let dataset = self.dataset(type_name)?;
+        let fault = {
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.pop_front().unwrap_or(Fault::None)
+        };
+        let capped = page.count.min(self.config.max_count.unwrap_or(usize::MAX));
+        let features = dataset.sorted(page.sort_by.as_deref())?;
+        let given: Vec<_> = features.into_iter().skip(page.start_index).take(capped).collect();
+        let body = json!({
+            "type": "FeatureCollection",
+            "features": given,
+            "totalFeatures": dataset.features.len(),
+            "numberMatched": dataset.features.len(),
+            "numberReturned": given.len(),
+            "timeStamp": Timestamp::now().to_string(),
+            "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4326"}},
+        })
+        .to_string();
+        Ok(match fault {
+            Fault::None => {
+                self.served.fetch_add(given.len() as u64, Ordering::Relaxed);
+                json_response(body)
+            }
+            Fault::ExceptionUnder200 => xml::response(
+                Exception::new("NoApplicableCode", "", "Connection to the database failed").xml(),
+            ),
+            Fault::ExceptionInBody => {
+                let half = cut(&body);
+                let exception = Exception::new("NoApplicableCode", "", "Connection lost").xml();
+                json_response(format!("{half}{exception}"))
+            }
+            Fault::Truncated => json_response(cut(&body).to_owned()),
+            Fault::HtmlPage => {
+                let page = "<!DOCTYPE html><html><body>Down for maintenance</body></html>";
+                ([(header::CONTENT_TYPE, "text/html")], page).into_response()
+            }
+            Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        })
+    }
+}
+
+fn json_response(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+}
+
+/// The first half, cut between two characters.
+fn cut(body: &str) -> &str {
+    let mut half = body.len() / 2;
+    while !body.is_char_boundary(half) {
+        half -= 1;
+    }
+    &body[..half]
+}
