@@ -103,7 +103,8 @@ pub trait DocumentStore: Clone + Send + Sync + 'static {
     /// Not atomic. Ids within one call are distinct.
     ///
     /// A document without a revision is new, or takes the place of a deleted one; with one it
-    /// replaces exactly that. Everything else is a [`WriteOutcome::Conflict`].
+    /// replaces exactly that. Everything else is a [`WriteOutcome::Conflict`]; only a revision for
+    /// an id that was never there may be taken by `CouchDB` as if it were new.
     ///
     /// # Errors
     /// When the whole request failed; whether anything was written is then unknown, and writing

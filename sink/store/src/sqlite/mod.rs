@@ -127,3 +127,43 @@ impl DocumentStore for SqliteStore {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn batch(from: u32) -> Vec<Document> {
+        let text = "x".repeat(1000);
+        (from..from + 100)
+            .map(|n| Document::new(format!("{n}"), &json!({"n": n, "text": text})).unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_got_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let connection = schema::open_writer(&path).unwrap();
+        // SQLite fails in the same way as when the disk has no more pages.
+        connection.pragma_update(None, "max_page_count", 64).unwrap();
+        let writer = Arc::new(Writer::start(&path, connection).unwrap());
+        let store = SqliteStore { path: path.clone(), writer, readers: Readers::new(&path) };
+        store.create_database("posts").await.unwrap();
+        let mut written = 0;
+        let error = loop {
+            match store.write("posts", &batch(written)).await {
+                Ok(_) => written += 100,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.pauses() && error.is_transient());
+        let held = store.scan("posts", None, usize::MAX).await.unwrap();
+        assert_eq!(held.len(), written as usize, "a batch was written by half");
+        store.create_database("other").await.unwrap_err();
+        store.drop_database("posts").await.unwrap();
+        store.create_database("posts").await.unwrap();
+        store.write("posts", &batch(0)).await.unwrap();
+    }
+}
