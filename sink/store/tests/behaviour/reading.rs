@@ -33,16 +33,17 @@ async fn scan(bed: &Bed, db: &str, limit: usize) -> Vec<String> {
 pub async fn scans_in_the_order_of_bytes(bed: Arc<Bed>) {
     let db = bed.database().await;
     assert!(scan(&bed, &db, 10).await.is_empty());
+    // Within Latin-1: PouchDB does not list what lies behind it.
     let mut ids = vec![
-        "0", "00", "10", "9", "A", "Z", "a", "aa", "a b", "a!", "ab", "b", "é", "z", "ß", "日",
-        "🐦", "^", "`", "~", "{", "A_", "a_b",
+        "0", "00", "10", "9", "A", "Z", "a", "aa", "a b", "a!", "ab", "b", "é", "z", "ß", "ÿ", "^",
+        "`", "~", "{", "A_", "a_b",
     ];
     bed.fill(&db, &ids).await;
     ids.sort_unstable();
     for limit in [1, 2, 7, 1000] {
         assert_eq!(scan(&bed, &db, limit).await, ids, "in pages of {limit}");
     }
-    assert!(bed.store.scan(&db, Some("🐦"), 10).await.unwrap().is_empty());
+    assert!(bed.store.scan(&db, Some("ÿ"), 10).await.unwrap().is_empty());
 }
 
 pub async fn scans_on_behind_what_is_gone(bed: Arc<Bed>) {

@@ -1,0 +1,224 @@
+//! What the CouchDB client makes of a server's answers, down to the bytes: a small server answers
+//! each connection with what the test says.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bowerbird_store::couch::{CouchConfig, CouchStore};
+use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What the server does with a connection once it has read the request.
+#[derive(Clone)]
+enum Act {
+    Answer(String),
+    Close,
+    Silence,
+}
+
+/// A server that acts so on every connection; it ends with the set, and hands out each request.
+async fn serve(
+    tasks: &mut JoinSet<()>,
+    act: Act,
+) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (requests, seen) = tokio::sync::mpsc::channel(16);
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let request = read_request(&mut stream).await;
+            requests.send(request).await.unwrap();
+            match &act {
+                Act::Answer(answer) => {
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+                Act::Close => drop(stream),
+                Act::Silence => std::future::pending().await,
+            }
+        }
+    });
+    (address, seen)
+}
+
+async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .filter_map(|line| line.split_once(": "))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, value)| value.parse().unwrap());
+            if body.len() >= length {
+                return text;
+            }
+        }
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "the request is cut");
+    }
+}
+
+fn http(status: &str, headers: &str, body: &str) -> Act {
+    let length = body.len();
+    Act::Answer(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+}
+
+fn store(address: SocketAddr) -> CouchStore {
+    let mut config = CouchConfig::new(&format!("http://me:hidden@{address}")).unwrap();
+    config.request_timeout = Duration::from_millis(400);
+    config.max_answer_bytes = 4096;
+    CouchStore::new(config).unwrap()
+}
+
+fn batch() -> Vec<Document> {
+    vec![Document::new("a", &json!({"n": 1})).unwrap()]
+}
+
+async fn write(act: Act) -> Result<Vec<WriteOutcome>, StoreError> {
+    let mut tasks = JoinSet::new();
+    let (address, _seen) = serve(&mut tasks, act).await;
+    let answer = store(address).write("posts", &batch()).await;
+    if let Err(error) = &answer {
+        assert!(!error.to_string().contains("hidden"), "{error}");
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+    answer
+}
+
+fn kind(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unreachable { .. } => "unreachable",
+        StoreError::TimedOut { .. } => "timed out",
+        StoreError::Unauthorised { .. } => "unauthorised",
+        StoreError::MissingDatabase { .. } => "missing database",
+        StoreError::TooLarge { .. } => "too large",
+        StoreError::Rejected { .. } => "rejected",
+        StoreError::Busy { .. } => "busy",
+        StoreError::Full { .. } => "full",
+        StoreError::Fatal { .. } => "fatal",
+        _ => "another",
+    }
+}
+
+#[tokio::test]
+async fn every_failure_has_its_kind() {
+    let row = r#"[{"ok":true,"id":"a","rev":"1-x"}]"#;
+    let page = "<html><h1>502 Bad Gateway</h1></html>";
+    let cut = Act::Answer(format!("HTTP/1.1 201 Created\r\nContent-Length: 999\r\n\r\n{row}"));
+    let chunk_cut =
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[{\"ok\r\n".to_owned();
+    let unauthorised = r#"[{"id":"a","error":"unauthorized","reason":"log in"}]"#;
+    let large = format!("[{}]", " ".repeat(9000));
+    let cases = [
+        ("closed", Act::Close, "unreachable"),
+        ("silent", Act::Silence, "timed out"),
+        ("not http", Act::Answer("SSH-2.0-OpenSSH\r\n".to_owned()), "unreachable"),
+        ("cut", cut, "unreachable"),
+        ("cut chunk", Act::Answer(chunk_cut), "unreachable"),
+        ("cut json", http("201 Created", "", &row[..20]), "busy"),
+        ("html 200", http("200 OK", "", page), "busy"),
+        ("empty 201", http("201 Created", "", ""), "busy"),
+        ("too few rows", http("201 Created", "", "[]"), "busy"),
+        ("another's row", http("201 Created", "", r#"[{"ok":true,"id":"b","rev":"1-x"}]"#), "busy"),
+        ("row without rights", http("201 Created", "", unauthorised), "unauthorised"),
+        ("larger than allowed", http("201 Created", "", &large), "too large"),
+        ("401", http("401 Unauthorized", "", r#"{"error":"unauthorized"}"#), "unauthorised"),
+        ("403", http("403 Forbidden", "", r#"{"error":"forbidden"}"#), "unauthorised"),
+        ("404", http("404 Not Found", "", r#"{"error":"not_found"}"#), "missing database"),
+        ("404 html", http("404 Not Found", "", page), "busy"),
+        ("413", http("413 Request Entity Too Large", "", page), "too large"),
+        ("400", http("400 Bad Request", "", r#"{"error":"illegal_docid"}"#), "rejected"),
+        ("400 html", http("400 Bad Request", "", page), "busy"),
+        ("415", http("415 X", "", r#"{"error":"bad_content_type"}"#), "rejected"),
+        ("429", http("429 Too Many Requests", "", ""), "busy"),
+        ("500", http("500 X", "", r#"{"error":"unknown_error","reason":"badmatch"}"#), "busy"),
+        ("502 html", http("502 Bad Gateway", "", page), "busy"),
+        ("507", http("507 X", "", r#"{"error":"insufficient_storage"}"#), "full"),
+        ("redirect", http("301 Moved", "Location: http://127.0.0.1:1/\r\n", ""), "fatal"),
+    ];
+    for (name, act, expected) in cases {
+        let error = write(act).await.expect_err(name);
+        assert_eq!(kind(&error), expected, "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let store = store(address);
+    let ids = ["a".to_owned()];
+    for error in [
+        store.ping().await.unwrap_err(),
+        store.create_database("posts").await.unwrap_err(),
+        store.drop_database("posts").await.unwrap_err(),
+        store.database("posts").await.unwrap_err(),
+        store.databases().await.unwrap_err(),
+        store.write("posts", &batch()).await.unwrap_err(),
+        store.fetch("posts", &ids).await.unwrap_err(),
+        store.scan("posts", None, 1).await.unwrap_err(),
+        store.changes("posts", None, 1).await.unwrap_err(),
+    ] {
+        assert_eq!(kind(&error), "unreachable", "{error}");
+        assert!(error.to_string().contains("refused") && error.is_transient(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    for (value, seconds) in
+        [("2", Some(2)), ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)), ("x", None)]
+    {
+        let act = http("503 Service Unavailable", &format!("Retry-After: {value}\r\n"), "");
+        let Err(StoreError::Busy { retry_after, .. }) = write(act).await else {
+            panic!("another outcome");
+        };
+        assert_eq!(retry_after, seconds.map(Duration::from_secs), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_write_is_sent_as_couchdb_wants_it() {
+    let mut tasks = JoinSet::new();
+    let rows = r#"[{"ok":true,"id":"a\"b","rev":"1-x"},{"id":"b","error":"conflict"}]"#;
+    let (address, mut seen) = serve(&mut tasks, http("201 Created", "", rows)).await;
+    let mut documents = vec![
+        Document::new("a\"b", &json!({})).unwrap(),
+        Document::new("_illegal", &json!({})).unwrap(),
+        Document::new("b", &json!({"n": 1.0})).unwrap(),
+    ];
+    documents[2].revision = Some(Revision("1-y".to_owned()));
+    let outcomes = store(address).write("posts-2", &documents).await.unwrap();
+    assert_eq!(outcomes[0], WriteOutcome::Written(Revision("1-x".to_owned())));
+    assert!(
+        matches!(&outcomes[1], WriteOutcome::Refused { error, .. } if error == "illegal_docid")
+    );
+    assert_eq!(outcomes[2], WriteOutcome::Conflict);
+
+    let request = seen.recv().await.unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    assert!(head.starts_with("post /posts-2/_bulk_docs http/1.1\r\n"), "{head}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    // me:hidden
+    assert!(head.contains("authorization: basic bwu6aglkzgvu"), "{head}");
+    assert_eq!(body, r#"{"docs":[{"_id":"a\"b"},{"_id":"b","_rev":"1-y","n":1.0}]}"#);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_nothing_can_be() {
+    let mut tasks = JoinSet::new();
+    let (address, mut seen) = serve(&mut tasks, http("201 Created", "", "[]")).await;
+    let illegal = [Document::new("_x", &json!({})).unwrap()];
+    let outcomes = store(address).write("posts", &illegal).await.unwrap();
+    assert!(matches!(outcomes[0], WriteOutcome::Refused { .. }));
+    assert!(seen.try_recv().is_err());
+}
