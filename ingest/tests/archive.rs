@@ -1,0 +1,303 @@
+//! Importing archives into the embedded log.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bowerbird_ingest::archive::{ArchiveConfig, Input, Outcome, Progress, Summary, import};
+use bowerbird_stream::{EventLog, topic};
+use harness::TestLog;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Lines of every shape, and how many posts they hold.
+fn lines(count: u64) -> (Vec<u8>, BTreeSet<String>) {
+    let mut bytes = Vec::new();
+    let mut ids = BTreeSet::new();
+    let mut id = 1_600_000_000_000_000_000_u64;
+    for n in 0..count {
+        let mut next = || {
+            id += 4_194_304 * 977 + 1;
+            ids.insert(id.to_string());
+            id
+        };
+        let line = match n % 5 {
+            0 => json!({"data": {"id": next().to_string(), "text": "one 🐦"}, "includes": {}}),
+            1 => {
+                let posts: Vec<Value> = (0..4)
+                    .map(|n| json!({"id": next().to_string(), "text": "of many", "author_id": n.to_string()}))
+                    .collect();
+                json!({"data": posts, "includes": {"users": [{"id": "1", "username": "a"}]}})
+            }
+            2 => json!({"id": next().to_string(), "text": "flat", "author": {"id": "1"}}),
+            3 => json!({"id": next(), "full_text": "v1.1", "user": {"id": 1}}),
+            _ => json!({"delete": {"status": {"id": 99 + n}, "timestamp_ms": "1700000000000"}}),
+        };
+        bytes.extend_from_slice(line.to_string().as_bytes());
+        bytes.extend_from_slice(if n % 3 == 0 { b"\r\n" } else { b"\n" });
+    }
+    (bytes, ids)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+type Compress = fn(&[u8]) -> Vec<u8>;
+const COMPRESSIONS: [(&str, Compress); 4] =
+    [("plain", |bytes| bytes.to_vec()), ("gz", gzip), ("bz2", bzip2), ("zst", zstd)];
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn config(paths: impl IntoIterator<Item = PathBuf>) -> ArchiveConfig {
+    ArchiveConfig::new(paths.into_iter().map(Input::Path).collect())
+}
+
+async fn run(log: &impl EventLog, config: ArchiveConfig) -> (Summary, Arc<Progress>) {
+    let progress = Arc::new(Progress::default());
+    let cancel = CancellationToken::new();
+    (import(log.clone(), config, Arc::clone(&progress), cancel).await, progress)
+}
+
+async fn keys(log: &TestLog, topic: &str) -> BTreeSet<String> {
+    log.events(topic).await.into_iter().map(|event| event.key).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_compression_gives_the_same() {
+    let (bytes, ids) = lines(500);
+    for (name, compress) in COMPRESSIONS {
+        let test = TestLog::new().await;
+        // In two parts: files that were appended to, and shards put together.
+        let half = bytes.len() / 2;
+        let parts = if name == "plain" {
+            bytes.clone()
+        } else {
+            [compress(&bytes[..half]), compress(&bytes[half..])].concat()
+        };
+        // The name tells nothing.
+        let path = write(test.folder.path(), "some archive", &parts);
+        let (summary, progress) = run(&test.log, config([path])).await;
+        assert!(summary.succeeded(), "{name}: {summary:?}");
+        assert_eq!(summary.total.lines, 500, "{name}");
+        assert_eq!(summary.total.posts, ids.len() as u64);
+        assert_eq!(summary.total.notices, 100);
+        assert_eq!(summary.total.dead_letters_total(), 0);
+        assert_eq!(keys(&test, topic::POSTS).await, ids);
+        assert_eq!(keys(&test, topic::NOTICES).await.len(), 100);
+        let seen = progress.snapshot();
+        assert_eq!((seen.bytes_read, seen.bytes_total), (parts.len() as u64, parts.len() as u64));
+        assert_eq!((seen.posts, seen.lines), (ids.len() as u64, 500));
+        let journal = test.journal("import.finished").await;
+        assert_eq!(journal[0]["import"]["posts"], ids.len());
+        assert_eq!(journal[0]["import"]["outcome"], "complete");
+        let post = &test.events(topic::POSTS).await[0];
+        assert_eq!(post.source, "archive:some%20archive");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_file_gives_what_is_before_the_cut() {
+    let (bytes, ids) = lines(12_000);
+    for (name, compress) in COMPRESSIONS.into_iter().skip(1) {
+        let test = TestLog::new().await;
+        let mut cut = compress(&bytes);
+        cut.truncate(cut.len() * 3 / 4);
+        let path = write(test.folder.path(), name, &cut);
+        let (summary, _) = run(&test.log, config([path])).await;
+        assert!(!summary.succeeded());
+        assert_eq!(summary.files[0].outcome, Outcome::Truncated, "{name}");
+        assert!(summary.files[0].error.as_ref().unwrap().contains("cut off"), "{summary:?}");
+        let found = keys(&test, topic::POSTS).await;
+        assert!(found.is_subset(&ids));
+        assert!(found.len() > ids.len() / 4, "{name}: {} of {}", found.len(), ids.len());
+        assert_eq!(found.len() as u64, summary.total.posts);
+        let letters = test.records(topic::DEAD_LETTERS).await;
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].headers.text("dl_reason"), Some("truncated"));
+        assert_eq!(test.journal("import.finished").await[0]["import"]["outcome"], "truncated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_lines_are_dead_letters_and_the_import_goes_on() {
+    let test = TestLog::new().await;
+    let huge = format!("{{\"id\":\"12\",\"text\":\"{}\"}}", "x".repeat(3 << 20));
+    let post_too_large = format!("{{\"id\":\"14\",\"text\":\"{}\"}}", "y".repeat(1 << 20));
+    let parts: [&[u8]; 9] = [
+        b"\xef\xbb\xbf{\"id\":\"11\",\"text\":\"after a mark\"}",
+        b"not json",
+        b"",
+        huge.as_bytes(),
+        b"{\"id\":\"13\",\"text\":\"\xff\"}",
+        post_too_large.as_bytes(),
+        b"{\"errors\":[{\"title\":\"Not Found Error\",\"detail\":\"gone\"}]}",
+        b"{\"id\":\"15\",\"action\":\"delete\",\"reason\":\"deleted\"}",
+        b"{\"id\":\"16\",\"text\":\"without a line feed\"}",
+    ];
+    let path = write(test.folder.path(), "a.jsonl", &parts.join(&b'\n'));
+    let config = ArchiveConfig { max_line_bytes: 2 << 20, ..config([path]) };
+    let (summary, _) = run(&test.log, config).await;
+    assert!(summary.succeeded());
+    assert_eq!((summary.total.lines, summary.total.blank_lines), (9, 1));
+    assert_eq!(keys(&test, topic::POSTS).await, ["11", "16"].map(str::to_owned).into());
+    assert_eq!(summary.total.posts, 2);
+    let letters = test.records(topic::DEAD_LETTERS).await;
+    let found: BTreeMap<String, String> = letters
+        .iter()
+        .map(|letter| {
+            let text = |name| letter.headers.text(name).unwrap_or_default().to_owned();
+            assert_eq!(
+                (text("ce_file"), text("dl_group")),
+                ("a.jsonl".into(), "ingest-archive".into())
+            );
+            assert!(!text("dl_error").is_empty());
+            (text("ce_line"), text("dl_reason"))
+        })
+        .collect();
+    let expected = [
+        ("2", "not-json"),
+        ("4", "line-too-long"),
+        ("5", "not-utf8"),
+        ("6", "too-large"),
+        ("7", "errors"),
+        ("8", "compliance-result"),
+    ];
+    assert_eq!(found, expected.map(|(line, reason)| (line.to_owned(), reason.to_owned())).into());
+    for (reason, count) in expected.map(|(_, reason)| (reason, 1)) {
+        assert_eq!(summary.total.dead_letters.get(reason), Some(&count), "{reason}");
+    }
+    let value = |line: &str| {
+        let letter = letters.iter().find(|l| l.headers.text("ce_line") == Some(line)).unwrap();
+        let bytes = letter.headers.text("ce_bytes").map(|bytes| bytes.parse::<usize>().unwrap());
+        (letter.value.clone().unwrap(), bytes)
+    };
+    assert_eq!(value("2").0, "not json");
+    assert_eq!((value("4").0.len(), value("4").1), (64 << 10, Some(huge.len())));
+    assert_eq!((value("6").0.len(), value("6").1), (64 << 10, Some(post_too_large.len())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn importing_twice_is_the_same_again() {
+    let test = TestLog::new().await;
+    let (bytes, ids) = lines(100);
+    let path = write(test.folder.path(), "a.jsonl", &bytes);
+    run(&test.log, config([path.clone()])).await;
+    run(&test.log, config([path])).await;
+    let mut seen = BTreeMap::<_, usize>::new();
+    for event in test.events(topic::POSTS).await {
+        *seen.entry((event.id, event.time, event.key)).or_default() += 1;
+    }
+    assert_eq!(seen.len(), ids.len());
+    assert!(seen.values().all(|count| *count == 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_import_goes_on_where_it_stopped() {
+    let (bytes, ids) = lines(8_000);
+    for (name, compress) in COMPRESSIONS {
+        let test = TestLog::new().await;
+        let path = write(test.folder.path(), name, &compress(&bytes));
+        let checkpoints = test.folder.path().join("checkpoints");
+        let config = ArchiveConfig {
+            checkpoint_dir: Some(checkpoints),
+            resume: true,
+            batch_bytes: 8 << 10,
+            max_in_flight_bytes: 32 << 10,
+            ..config([path.clone()])
+        };
+        let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
+        let importing =
+            import(test.log.clone(), config.clone(), Arc::clone(&progress), cancel.clone());
+        let stopping = async {
+            harness::until("some lines", async || progress.snapshot().lines > 500).await;
+            cancel.cancel();
+        };
+        let (first, ()) = tokio::join!(importing, stopping);
+        assert_eq!(first.files[0].outcome, Outcome::Interrupted, "{name}");
+        assert!((500..8_000).contains(&first.total.lines), "{name}: {}", first.total.lines);
+        let acknowledged = test.records(topic::POSTS).await.len();
+        assert!(acknowledged as u64 >= first.total.posts);
+
+        // Wherever it lies now.
+        let moved = test.folder.path().join("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        let config = ArchiveConfig { inputs: vec![Input::Path(moved)], ..config };
+        let (second, _) = run(&test.log, config.clone()).await;
+        assert!(second.succeeded(), "{second:?}");
+        assert_eq!(second.files[0].resumed_after_line, Some(first.total.lines));
+        assert_eq!((second.total.lines, second.total.posts), (8_000, ids.len() as u64));
+        assert_eq!(keys(&test, topic::POSTS).await, ids, "{name}");
+        let repeated = test.records(topic::POSTS).await.len() - ids.len();
+        assert!(repeated < 1_000, "{name}: {repeated} posts twice");
+
+        let (third, _) = run(&test.log, config).await;
+        assert!(third.succeeded());
+        assert_eq!(third.files[0].outcome, Outcome::Skipped);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_archive_is_said_and_the_others_are_imported() {
+    let test = TestLog::new().await;
+    let folder = test.folder.path();
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    let (bytes, ids) = lines(10);
+    let paths = [
+        folder.join("missing.jsonl"),
+        folder.to_owned(),
+        write(folder, "a.zip", b"PK\x03\x04rest"),
+        write(folder, "a.tar.gz", &gzip(&tar)),
+        write(folder, "empty.jsonl", b""),
+        write(folder, "blank.jsonl", b"\n\n \n"),
+        write(folder, "good.jsonl", &bytes),
+    ];
+    let (summary, _) = run(&test.log, config(paths)).await;
+    assert!(!summary.succeeded());
+    let errors: Vec<&str> =
+        summary.files.iter().map(|file| file.error.as_deref().unwrap_or_default()).collect();
+    for (error, part) in
+        errors.iter().zip(["can't be read", "is a folder", "zip archive", "tar archive"])
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    let outcomes: Vec<Outcome> = summary.files[4..].iter().map(|file| file.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Empty, Outcome::Complete, Outcome::Complete]);
+    assert_eq!(keys(&test, topic::POSTS).await, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_ends_it_with_what_to_do() {
+    let test = TestLog::new().await;
+    let log =
+        bowerbird_stream::sqlite::SqliteLog::open(test.folder.path().join("other")).await.unwrap();
+    let (bytes, _) = lines(10);
+    let path = write(test.folder.path(), "a.jsonl", &bytes);
+    let (summary, _) = run(&log, config([path.clone(), path])).await;
+    assert!(!summary.succeeded());
+    assert_eq!(summary.files.len(), 1, "the log refuses: the others are not tried");
+    let error = summary.files[0].error.as_ref().unwrap();
+    assert!(error.contains("bowerbird topics apply"), "{error}");
+}
