@@ -3,10 +3,12 @@
 //! [`EventLog`] is the one trait; [`kafka`] and [`sqlite`] implement it, and one behaviour suite
 //! (`tests/behaviour.rs`) runs on both. Only [`kafka`] names rdkafka.
 
+mod any;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
 pub mod headers;
+pub mod kafka;
 pub mod log;
 pub mod metrics;
 pub mod retry;
@@ -14,6 +16,7 @@ pub mod sqlite;
 pub mod status;
 pub mod topic;
 
+pub use any::{AnyConsumer, AnyLog};
 pub use error::LogError;
 pub use event::{Event, EventType, Headers};
 pub use log::{Delivery, EventConsumer, EventLog, Outgoing, Partition, Position, Record};

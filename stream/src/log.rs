@@ -386,3 +386,9 @@ pub struct GroupInfo {
     /// Who is in it.
     pub members: Vec<String>,
 }
+
+/// The log's times are in milliseconds: the first that is not before `time`.
+pub(crate) fn ceiling_millis(time: Timestamp) -> i64 {
+    let millis = -(-time.as_nanosecond()).div_euclid(1_000_000);
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}

@@ -233,7 +233,7 @@ impl EventLog for SqliteLog {
         let partitions = self.partitions(topic).await?;
         let find = move |connection: &rusqlite::Connection| {
             let found = partitions.into_iter().map(|(number, at)| {
-                Ok((number, reader::offset_at(connection, at, ceiling_millis(time))?))
+                Ok((number, reader::offset_at(connection, at, crate::log::ceiling_millis(time))?))
             });
             found.collect()
         };
@@ -270,12 +270,6 @@ fn part(records: &[Outgoing]) -> (usize, usize) {
         }
     }
     (records.len(), bytes)
-}
-
-/// The log's times are in milliseconds: the first that is not before `time`.
-pub(crate) fn ceiling_millis(time: Timestamp) -> i64 {
-    let millis = -(-time.as_nanosecond()).div_euclid(1_000_000);
-    i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 fn address(path: &Path) -> String {

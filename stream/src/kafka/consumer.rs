@@ -1,0 +1,262 @@
+//! The async side of a consumer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::KafkaLog;
+use super::error::{code, fault};
+use super::handover::{Command, Handover, Owned};
+use super::health::Health;
+use super::poller::Poller;
+use super::rebalance::{GroupConsumer, Rebalancing, out_of_range};
+use super::record::Copier;
+use crate::error::LogError;
+use crate::log::{ConsumerConfig, Delivery, EventConsumer, Partition};
+
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(15);
+
+/// A consumer of Kafka.
+pub struct KafkaConsumer {
+    log: KafkaLog,
+    consumer: Arc<GroupConsumer>,
+    handover: Arc<Handover>,
+    group: String,
+    member: bool,
+}
+
+impl KafkaConsumer {
+    pub(super) async fn subscribe(
+        log: KafkaLog,
+        topics: &[&str],
+        config: ConsumerConfig,
+    ) -> Result<Self, LogError> {
+        for topic in topics {
+            log.query.topic(topic).await?;
+        }
+        let topics: Vec<_> = topics.iter().map(|&topic| topic.to_owned()).collect();
+        let begin = |consumer: &GroupConsumer, topics: &[String]| {
+            consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        Self::start(log, config, topics, BTreeMap::new(), true, begin).await
+    }
+
+    pub(super) async fn assign(
+        log: KafkaLog,
+        from: &BTreeMap<Partition, i64>,
+        config: ConsumerConfig,
+    ) -> Result<Self, LogError> {
+        let mut owned = BTreeMap::new();
+        let mut topics: BTreeMap<String, _> = BTreeMap::new();
+        for (partition, &offset) in from {
+            let name = partition.topic.to_string();
+            if !topics.contains_key(&name) {
+                topics.insert(name.clone(), log.query.extents(&name).await?);
+            }
+            let extent = topics[&name].get(&partition.partition).copied();
+            let extent = extent.ok_or_else(|| LogError::MissingTopic {
+                address: log.address.clone(),
+                topic: partition.to_string(),
+            })?;
+            if offset > extent.end {
+                return Err(out_of_range(partition, offset, extent));
+            }
+            owned.insert(partition.clone(), Owned::at(offset.max(extent.earliest)));
+        }
+        let places = owned.iter().map(|(partition, owned)| (partition.clone(), owned.next));
+        let places: BTreeMap<_, _> = places.collect();
+        let topics = topics.into_keys().collect();
+        let begin =
+            move |consumer: &GroupConsumer, _: &[String]| consumer.assign(&offsets(&places)?);
+        Self::start(log, config, topics, owned, false, begin).await
+    }
+
+    async fn start(
+        log: KafkaLog,
+        config: ConsumerConfig,
+        topics: Vec<String>,
+        owned: BTreeMap<Partition, Owned>,
+        member: bool,
+        begin: impl FnOnce(&GroupConsumer, &[String]) -> KafkaResult<()> + Send + 'static,
+    ) -> Result<Self, LogError> {
+        let handover = Arc::new(Handover::new((config.prefetch_bytes / 2).max(1)));
+        handover.lock().owned = owned;
+        let context = Rebalancing {
+            health: Health::default(),
+            handover: Arc::clone(&handover),
+            start: config.start,
+            drain: config.drain_timeout,
+            patience: log.clients.config.request_timeout.min(Duration::from_secs(5)),
+        };
+        let native = log.clients.consuming(&config);
+        let address = log.address.clone();
+        let started = {
+            let (address, handover) = (address.clone(), Arc::clone(&handover));
+            spawn_blocking(move || {
+                let made = GroupConsumer::from_config_and_context(&native, context);
+                let said = |error: KafkaError| fault(&error, &address, None, &Health::default());
+                let consumer = Arc::new(made.map_err(said)?);
+                begin(&consumer, &topics).map_err(said)?;
+                let poller = Poller {
+                    consumer: Arc::clone(&consumer),
+                    handover,
+                    address: address.clone(),
+                    topics,
+                    member,
+                    copier: Copier::default(),
+                    throttled: false,
+                    probe_at: Clock::now(),
+                };
+                let thread = std::thread::Builder::new().name("log-poller".to_owned());
+                thread.spawn(move || poller.run()).map_err(|error| LogError::Transient {
+                    address: address.clone(),
+                    reason: format!("the poll thread can't be started: {error}"),
+                })?;
+                Ok(consumer)
+            })
+        };
+        let consumer = started.await.unwrap_or_else(|error| {
+            Err(LogError::Fatal { address, reason: format!("the start was cut off: {error}") })
+        })?;
+        Ok(Self { log, consumer, handover, group: config.group, member })
+    }
+
+    fn fatal(&self, reason: String) -> LogError {
+        LogError::Fatal { address: self.log.address.clone(), reason }
+    }
+
+    /// Changes partitions of this member, and has the poll thread act on it.
+    fn order(
+        &self,
+        partitions: &[Partition],
+        change: impl Fn(&mut Owned),
+        command: Command,
+    ) -> Result<(), LogError> {
+        self.handover.order(|state| {
+            if let Some(foreign) = partitions.iter().find(|p| !state.owned.contains_key(*p)) {
+                return Err(self.fatal(format!("{foreign} is not assigned to this consumer")));
+            }
+            let purged = state.purge(partitions);
+            for partition in partitions {
+                if let Some(owned) = state.owned.get_mut(partition) {
+                    owned.next = purged.get(partition).copied().unwrap_or(owned.next);
+                    change(owned);
+                }
+            }
+            state.commands.push_back(command);
+            Ok(())
+        })
+    }
+}
+
+impl EventConsumer for KafkaConsumer {
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Delivery, LogError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            if let Some(delivery) = self.handover.take(max) {
+                return delivery;
+            }
+            if timeout_at(deadline, self.handover.ready()).await.is_err() {
+                let trouble = self.handover.lock().trouble.clone();
+                return Ok(trouble.map_or(Delivery::Idle, Delivery::Trouble));
+            }
+        }
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        let command = Command::Pause(partitions.to_vec());
+        self.order(partitions, |owned| owned.paused = true, command)
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
+        // The poll thread marks them as resumed, when it fetches them from the right offset again.
+        let command = Command::Resume(partitions.to_vec());
+        self.order(partitions, |owned| owned.paused = true, command)
+    }
+
+    async fn seek(&mut self, partition: &Partition, offset: i64) -> Result<(), LogError> {
+        let extents = self.log.query.extents(&partition.topic).await?;
+        if let Some(&extent) = extents.get(&partition.partition)
+            && !(extent.earliest..=extent.end).contains(&offset)
+        {
+            return Err(out_of_range(partition, offset, extent));
+        }
+        let (done, answer) = oneshot::channel();
+        let command = Command::Seek { partition: partition.clone(), offset, done };
+        self.order(std::slice::from_ref(partition), |owned| owned.seeking = true, command)?;
+        answer.await.map_err(|_| self.fatal("the consumer has ended".to_owned()))
+    }
+
+    async fn commit(&mut self, commits: &BTreeMap<Partition, i64>) -> Result<(), LogError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        if self.group.is_empty() {
+            return Err(self.fatal("a reader without a group has no offsets to commit".to_owned()));
+        }
+        {
+            let state = self.handover.lock();
+            if let Some(foreign) = commits.keys().find(|p| !state.owned.contains_key(*p)) {
+                return Err(self.fatal(format!("{foreign} is not assigned to this consumer")));
+            }
+        }
+        let address = self.log.address.clone();
+        let list = offsets(commits).map_err(|e| fault(&e, &address, None, &Health::default()))?;
+        let consumer = Arc::clone(&self.consumer);
+        let (member, group) = (self.member, self.group.clone());
+        let committed = spawn_blocking(move || {
+            consumer.commit(&list, CommitMode::Sync).map_err(|error| match code(&error) {
+                // The group is between two generations, or has other members.
+                Some(Code::UnknownMemberId | Code::IllegalGeneration) if !member => {
+                    let reason = format!("group {group} has live members: stop them first");
+                    LogError::Fatal { address, reason }
+                }
+                Some(Code::UnknownMemberId | Code::IllegalGeneration) => {
+                    LogError::Transient { address, reason: error.to_string() }
+                }
+                _ => fault(&error, &address, None, &consumer.context().health),
+            })
+        });
+        committed
+            .await
+            .unwrap_or_else(|error| Err(self.fatal(format!("the commit was cut off: {error}"))))
+    }
+
+    async fn close(self) -> Result<(), LogError> {
+        let (handover, address) = (Arc::clone(&self.handover), self.log.address.clone());
+        drop(self);
+        let ended = async {
+            while handover.lock().ended.is_none() {
+                handover.ready().await;
+            }
+        };
+        timeout(LEAVE, ended).await.map_err(|_| LogError::Transient {
+            address,
+            reason: "the group was not left in time; it will notice by itself".to_owned(),
+        })
+    }
+}
+
+impl Drop for KafkaConsumer {
+    /// Has the poll thread leave the group, and does not wait for it.
+    fn drop(&mut self) {
+        self.handover.order(|state| state.closing = true);
+    }
+}
+
+fn offsets(places: &BTreeMap<Partition, i64>) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (Partition { topic, partition }, &offset) in places {
+        list.add_partition_offset(topic, *partition, Offset::Offset(offset))?;
+    }
+    Ok(list)
+}

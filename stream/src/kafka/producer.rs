@@ -1,0 +1,296 @@
+//! Publishing: idempotent, acknowledged by all replicas in sync.
+//!
+//! A call hands all its records to librdkafka and then waits once. Each record carries a ticket of
+//! the call's one batch; the delivery callback fills in the answers, and the last one wakes the
+//! caller.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
+};
+use tokio::sync::Notify;
+
+use super::config::Clients;
+use super::error::{code, fault};
+use super::health::{Health, log};
+use crate::error::LogError;
+use crate::event::Headers;
+use crate::log::{Outgoing, Position};
+use crate::metrics;
+
+/// How long a caller whose records do not fit waits for a delivery before it looks again.
+const FULL: Duration = Duration::from_millis(100);
+/// After so many records a call lets other tasks run.
+const BREATH: usize = 128;
+
+/// The answer to one record.
+#[derive(Clone, Debug)]
+enum Slot {
+    Waiting,
+    Stored { partition: i32, offset: i64 },
+    Failed(KafkaError),
+}
+
+/// One call's answers.
+struct Batch {
+    slots: Mutex<Vec<Slot>>,
+    waiting: AtomicUsize,
+    done: Notify,
+}
+
+impl Batch {
+    fn new(records: usize) -> Arc<Self> {
+        let slots = Mutex::new(vec![Slot::Waiting; records]);
+        Arc::new(Self { slots, waiting: AtomicUsize::new(records), done: Notify::new() })
+    }
+
+    fn settle(&self, index: usize, slot: Slot) {
+        if let Some(open) = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)
+        {
+            *open = slot;
+        }
+        if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.done.notify_one();
+        }
+    }
+
+    async fn answers(&self) -> Vec<Slot> {
+        self.done.notified().await;
+        std::mem::take(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a record under way carries.
+pub(super) struct Ticket {
+    batch: Arc<Batch>,
+    index: usize,
+}
+
+/// The producer's callbacks.
+pub(super) struct Delivering {
+    health: Health,
+    /// A record has left the queue. Told only while someone waits for it.
+    progress: Notify,
+    full: AtomicBool,
+}
+
+impl ClientContext for Delivering {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.health.note(&error, reason);
+    }
+}
+
+impl ProducerContext for Delivering {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let slot = match result {
+            Ok(message) => {
+                Slot::Stored { partition: message.partition(), offset: message.offset() }
+            }
+            Err((error, _)) => Slot::Failed(error.clone()),
+        };
+        ticket.batch.settle(ticket.index, slot);
+        if self.full.load(Ordering::Relaxed) {
+            self.progress.notify_waiters();
+        }
+    }
+}
+
+type Threaded = ThreadedProducer<Delivering, NoCustomPartitioner>;
+
+/// The publishing end of a log.
+pub(super) struct Publisher {
+    clients: Clients,
+    address: String,
+    /// Made when first needed, and again after a fatal error.
+    producer: RwLock<Option<Arc<Threaded>>>,
+    /// Topics that were seen to exist. librdkafka would hold back records of others for long.
+    known: RwLock<HashSet<Arc<str>>>,
+}
+
+impl Publisher {
+    pub(super) fn new(clients: Clients) -> Self {
+        let address = clients.config.address();
+        Self { clients, address, producer: RwLock::default(), known: RwLock::default() }
+    }
+
+    /// Whether this topic was seen to exist.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
+    }
+
+    pub(super) fn learn(&self, topics: impl IntoIterator<Item = Arc<str>>) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).extend(topics);
+    }
+
+    fn forget(&self, topic: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    }
+
+    /// Publishes records of topics that exist; one answer per record.
+    pub(super) async fn publish(&self, records: &[Outgoing]) -> Vec<Result<Position, LogError>> {
+        let started = Instant::now();
+        if records.is_empty() {
+            return Vec::new();
+        }
+        let producer = match self.producer() {
+            Ok(producer) => producer,
+            Err(error) => return records.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let batch = Batch::new(records.len());
+        for (index, record) in records.iter().enumerate() {
+            if let Err(error) = self.enqueue(&producer, &batch, index, record).await {
+                batch.settle(index, Slot::Failed(error));
+            }
+            if index % BREATH == BREATH - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let slots = batch.answers().await;
+        let answers: Vec<_> = records
+            .iter()
+            .zip(slots)
+            .map(|(record, slot)| self.answer(&producer, record, slot))
+            .collect();
+        let stored = answers.iter().filter(|answer| answer.is_ok()).count();
+        if stored > 0 {
+            producer.context().health.well();
+            metrics::published("kafka", stored, started.elapsed());
+        }
+        if stored < records.len() {
+            metrics::publish_failed("kafka");
+            self.replace_if_fatal(&producer);
+        }
+        answers
+    }
+
+    /// Hands one record to librdkafka; waits while its queue is full.
+    async fn enqueue(
+        &self,
+        producer: &Threaded,
+        batch: &Arc<Batch>,
+        index: usize,
+        record: &Outgoing,
+    ) -> Result<(), KafkaError> {
+        if record.size() > self.clients.config.max_record_bytes {
+            return Err(KafkaError::MessageProduction(Code::MessageSizeTooLarge));
+        }
+        let ticket = Box::new(Ticket { batch: Arc::clone(batch), index });
+        let mut waiting = BaseRecord {
+            topic: &record.topic,
+            partition: None,
+            payload: record.value.as_deref(),
+            key: record.key.as_deref(),
+            timestamp: None,
+            headers: native_headers(&record.headers),
+            delivery_opaque: ticket,
+        };
+        loop {
+            let (error, back) = match producer.send(waiting) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if error != KafkaError::MessageProduction(Code::QueueFull) {
+                return Err(error);
+            }
+            let context = producer.context();
+            let progress = context.progress.notified();
+            context.full.store(true, Ordering::Relaxed);
+            // Bounded, because the delivery may have been told before anyone listened.
+            let _ = tokio::time::timeout(FULL, progress).await;
+            context.full.store(false, Ordering::Relaxed);
+            waiting = back;
+        }
+    }
+
+    fn answer(
+        &self,
+        producer: &Threaded,
+        record: &Outgoing,
+        slot: Slot,
+    ) -> Result<Position, LogError> {
+        let error = match slot {
+            Slot::Stored { partition, offset } => {
+                return Ok(Position { topic: Arc::clone(&record.topic), partition, offset });
+            }
+            Slot::Failed(error) => error,
+            // The last answer wakes the caller, so none is missing.
+            Slot::Waiting => KafkaError::Canceled,
+        };
+        let health = &producer.context().health;
+        Err(match fault(&error, &self.address, Some(&record.topic), health) {
+            LogError::TooLarge { topic, reason, .. } => {
+                LogError::TooLarge { topic, bytes: record.size(), reason }
+            }
+            LogError::MissingTopic { address, topic } => {
+                self.forget(&topic);
+                LogError::MissingTopic { address, topic }
+            }
+            // The record is not at fault, and the next producer may get it through.
+            LogError::Fatal { address, reason } if is_fatal(producer, &error) => {
+                LogError::Transient { address, reason }
+            }
+            other => other,
+        })
+    }
+
+    fn producer(&self) -> Result<Arc<Threaded>, LogError> {
+        let existing = |slot: &Option<Arc<Threaded>>| slot.as_ref().map(Arc::clone);
+        if let Some(producer) =
+            existing(&self.producer.read().unwrap_or_else(PoisonError::into_inner))
+        {
+            return Ok(producer);
+        }
+        let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(producer) = existing(&slot) {
+            return Ok(producer);
+        }
+        let context = Delivering {
+            health: Health::default(),
+            progress: Notify::new(),
+            full: AtomicBool::new(false),
+        };
+        let made = Threaded::from_config_and_context(&self.clients.producing(), context);
+        let producer =
+            Arc::new(made.map_err(|error| fault(&error, &self.address, None, &Health::default()))?);
+        *slot = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    /// A producer that lost its identity refuses everything for good: the next call gets another.
+    fn replace_if_fatal(&self, producer: &Arc<Threaded>) {
+        let Some((code, reason)) = producer.client().fatal_error() else { return };
+        tracing::warn!(%code, reason, "the producer failed for good, making another");
+        let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
+            *slot = None;
+        }
+    }
+}
+
+fn is_fatal(producer: &Threaded, error: &KafkaError) -> bool {
+    code(error) == Some(Code::Fatal) || producer.client().fatal_error().is_some()
+}
+
+fn native_headers(headers: &Headers) -> Option<OwnedHeaders> {
+    if headers.is_empty() {
+        return None;
+    }
+    let native = OwnedHeaders::new_with_capacity(headers.entries().count());
+    Some(
+        headers.entries().fold(native, |native, (key, value)| native.insert(Header { key, value })),
+    )
+}

@@ -1,0 +1,60 @@
+//! What every event log promises, checked on each: the embedded one and a real Kafka.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod suite;
+
+/// Each case becomes a test on each log.
+macro_rules! on_every_log {
+    ($($group:ident: $($case:ident),+;)+) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let log = crate::suite::sqlite(&folder).await;
+                    crate::suite::$group::$case(log).await;
+                }
+            )+)+
+        }
+
+        mod kafka {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let log = crate::suite::kafka();
+                    crate::suite::and_clean_up(crate::suite::$group::$case(log)).await;
+                }
+            )+)+
+        }
+    };
+}
+
+on_every_log! {
+    publishing:
+        acknowledges_in_order,
+        keys_choose_partitions_as_java_does,
+        keeps_bytes_as_they_are,
+        takes_large_records_and_refuses_too_large_ones,
+        serves_concurrent_publishers,
+        names_a_missing_topic;
+    consuming:
+        a_group_resumes_where_it_committed,
+        what_was_not_committed_comes_again,
+        a_group_may_start_at_the_end,
+        paused_partitions_wait,
+        seeks_there_and_back,
+        memory_is_bounded_by_the_prefetch,
+        a_dropped_wait_loses_nothing;
+    groups:
+        two_members_share_nothing_and_miss_nothing,
+        a_member_that_is_dropped_is_replaced,
+        commits_of_a_former_member_are_refused,
+        groups_and_their_offsets_can_be_asked;
+    reading:
+        an_assignment_leaves_groups_alone,
+        an_assignment_past_the_end_is_refused,
+        extents_and_times_tell_where_records_are;
+    topics:
+        are_applied_once_and_listed,
+        with_other_partitions_are_left_alone;
+}
