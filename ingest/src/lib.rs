@@ -1,6 +1,13 @@
 //! Sources to event log: X posts, archives, AURIN features.
 
 pub mod archive;
+mod error;
 pub mod metrics;
+mod outbox;
 pub mod post;
 pub mod publish;
+mod record;
+mod standing;
+pub mod x;
+
+pub use error::IngestError;

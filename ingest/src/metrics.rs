@@ -1,17 +1,14 @@
 //! The names of this crate's metrics.
 
-/// Posts acknowledged by the log; label `source`: `archive` or `x`.
-pub const POSTS: &str = "bowerbird_ingest_posts_total";
-/// Compliance notices acknowledged by the log.
-pub const NOTICES: &str = "bowerbird_ingest_notices_total";
-/// Features acknowledged by the log.
-pub const FEATURES: &str = "bowerbird_ingest_features_total";
-/// Dead letters acknowledged by the log; label `source`.
-pub const DEAD_LETTERS: &str = "bowerbird_ingest_dead_letters_total";
+/// Records acknowledged by the log; labels `topic` and `source` (`ingest-archive`, `ingest-x`,
+/// `ingest-aurin`).
+pub const RECORDS: &str = "bowerbird_ingest_records_total";
 /// Attempts to publish that the log did not take and that are made again.
 pub const PUBLISH_RETRIES: &str = "bowerbird_ingest_publish_retries_total";
 /// Bytes of keys, values and headers acknowledged by the log.
 pub const PUBLISHED_BYTES: &str = "bowerbird_ingest_published_bytes_total";
+/// Items of the stream; label `kind`: `post`, `notice`, `control`, `problem` or `refused`.
+pub const X_ITEMS: &str = "bowerbird_ingest_x_items_total";
 /// Connections to the stream that were made.
 pub const X_CONNECTIONS: &str = "bowerbird_ingest_x_connections_total";
 /// Connections to the stream that ended or failed; label `cause`.

@@ -93,7 +93,7 @@ impl<L: EventLog> Publisher<L> {
         cancel: &CancellationToken,
     ) -> Result<Published, Unpublished> {
         let bytes = records.iter().map(Outgoing::size).sum();
-        let state = Mutex::new(Attempt { pending: records, too_large: 0, failed: false });
+        let state = Mutex::new(Attempt { pending: records, ..Attempt::default() });
         let judge = |error: &LogError| {
             let mends = error.is_transient() || error.pauses() || self.patient;
             if mends && !matches!(error, LogError::TooLarge { .. }) {
@@ -117,8 +117,12 @@ impl<L: EventLog> Publisher<L> {
             result = trying => result?,
             () = deadline => return Err(Unpublished::Stopped),
         }
-        let Attempt { too_large, failed, .. } =
+        let Attempt { too_large, failed, acknowledged, .. } =
             state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (topic, count) in acknowledged {
+            let labels = [("topic", topic.to_string()), ("source", self.group.to_owned())];
+            metrics::counter!(names::RECORDS, &labels).increment(count);
+        }
         if failed {
             (self.on_trouble)(None);
         }
@@ -134,7 +138,10 @@ impl<L: EventLog> Publisher<L> {
             let mut attempt = lock(state);
             let mut worst: Option<LogError> = None;
             for (record, answer) in records.into_iter().zip(answers) {
-                let Err(error) = answer else { continue };
+                let Err(error) = answer else {
+                    attempt.tally(&record.topic);
+                    continue;
+                };
                 if let LogError::TooLarge { .. } = error
                     && let Some(length) = shorter(&record)
                 {
@@ -158,10 +165,21 @@ impl<L: EventLog> Publisher<L> {
     }
 }
 
+#[derive(Default)]
 struct Attempt {
     pending: Vec<Outgoing>,
     too_large: u64,
     failed: bool,
+    acknowledged: Vec<(Arc<str>, u64)>,
+}
+
+impl Attempt {
+    fn tally(&mut self, topic: &Arc<str>) {
+        match self.acknowledged.iter_mut().find(|(name, _)| name == topic) {
+            Some((_, count)) => *count += 1,
+            None => self.acknowledged.push((Arc::clone(topic), 1)),
+        }
+    }
 }
 
 fn lock(state: &Mutex<Attempt>) -> std::sync::MutexGuard<'_, Attempt> {

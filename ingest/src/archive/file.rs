@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bowerbird_stream::EventLog;
 use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{Event, EventLog, EventType, topic};
-use bytes::Bytes;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use super::progress::Progress;
 use super::summary::{Counts, FileSummary, Outcome};
 use crate::post::Reader;
 use crate::publish::Publisher;
+use crate::record;
 
 /// RFC 3986 2.3: what stands for itself in a URI.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -131,7 +131,6 @@ impl<L: EventLog> Import<'_, L> {
         (file, go_on)
     }
 
-    /// `import.finished`: the same import told twice has the same id only by chance, and need not.
     fn journal(&self, source: &str, file: &FileSummary, identity: Option<&Identity>) -> Outgoing {
         let now = Timestamp::now();
         let fact = serde_json::json!({
@@ -141,15 +140,6 @@ impl<L: EventLog> Import<'_, L> {
             "started": self.started,
             "finished": now,
         });
-        let event = Event {
-            id: format!("import.finished-{source}-{}", now.as_nanosecond()),
-            source: source.to_owned(),
-            kind: EventType::Journal("import.finished".to_owned()),
-            time: now,
-            key: source.to_owned(),
-            value: Some(Bytes::from(fact.to_string())),
-            extensions: [("file".to_owned(), file.file.clone())].into(),
-        };
-        Outgoing::event(topic::JOURNAL, event)
+        record::fact("import.finished", source, now, &fact)
     }
 }

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bowerbird_stream::dead_letter::{self, Reason};
 use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{Event, EventType, topic};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc::Sender;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::blocks::{Block, Broken};
 use super::summary::Counts;
 use crate::post::{Found, Place, Reader, Refusal};
+use crate::record::Refused;
 
 /// Records that go to the log together.
 #[derive(Debug, Default)]
@@ -204,17 +202,17 @@ impl Parser {
                 let texts: Vec<String> = problems.iter().map(crate::post::Problem::text).collect();
                 let error = format!("errors and no post: {}", texts.join("; "));
                 let refusal = Refusal { reason: crate::post::reason::ERRORS, error };
-                out.refuse(&refusal, letter(name, source, *number, *started, bytes, None));
+                out.refuse(&refusal, refused(name, source, *number, *started, bytes, None));
             }
             Found::Refused { refusal, bytes } => {
-                out.refuse(&refusal, letter(name, source, *number, *started, bytes, None));
+                out.refuse(&refusal, refused(name, source, *number, *started, bytes, None));
             }
         });
     }
 
     fn refuse(&mut self, refusal: &Refusal, value: Bytes, length: Option<u64>) {
-        let letter = letter(&self.name, &self.source, self.line, self.started, value, length);
-        self.out.refuse(refusal, letter);
+        let refused = refused(&self.name, &self.source, self.line, self.started, value, length);
+        self.out.refuse(refusal, refused);
     }
 }
 
@@ -227,15 +225,15 @@ fn too_long(length: u64, bound: usize) -> String {
     )
 }
 
-/// A line that never became an event, as a record: where it stands, and its bytes.
-fn letter(
+/// A line that never became an event: where it stands, and its bytes.
+fn refused<'a>(
     name: &str,
-    source: &str,
+    source: &'a str,
     line: u64,
     started: Timestamp,
     value: Bytes,
     length: Option<u64>,
-) -> Outgoing {
+) -> Refused<'a> {
     let mut extensions = BTreeMap::from([
         ("file".to_owned(), name.to_owned()),
         ("line".to_owned(), line.to_string()),
@@ -243,16 +241,8 @@ fn letter(
     if let Some(length) = length {
         extensions.insert("bytes".to_owned(), length.to_string());
     }
-    let event = Event {
-        id: format!("{line}-{:032x}", xxh3_128(&value)),
-        source: source.to_owned(),
-        kind: EventType::Journal(LINE_REFUSED.to_owned()),
-        time: started,
-        key: format!("{name}:{line}"),
-        value: Some(value),
-        extensions,
-    };
-    Outgoing::event(topic::DEAD_LETTERS, event)
+    let key = format!("{name}:{line}");
+    Refused { kind: LINE_REFUSED, source, key, time: started, value, extensions }
 }
 
 impl Output {
@@ -264,15 +254,9 @@ impl Output {
         }
     }
 
-    fn refuse(&mut self, refusal: &Refusal, letter: Outgoing) {
+    fn refuse(&mut self, refusal: &Refusal, refused: Refused<'_>) {
         self.current.add_dead_letters(refusal.reason, 1);
-        let why = Reason {
-            reason: refusal.reason.to_owned(),
-            error: refusal.error.clone(),
-            group: GROUP.to_owned(),
-            attempts: 1,
-        };
-        self.push(dead_letter::of_source(letter, &why, Timestamp::now()));
+        self.push(refused.letter(refusal, GROUP));
     }
 
     fn end_line(&mut self, consumed: u64) {

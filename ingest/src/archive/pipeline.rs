@@ -16,7 +16,6 @@ use super::config::Input;
 use super::file::Import;
 use super::input::{self, Opened};
 use super::parse::{Batch, Parsed, Parser, ParserConfig};
-use crate::metrics as names;
 use crate::post::Reader;
 use crate::publish::Unpublished;
 
@@ -192,15 +191,11 @@ impl<L: EventLog> Pipeline<'_, L> {
 
     fn acknowledged(&self, checkpoint: &mut Checkpoint, batch: Batch, too_large: u64) {
         let Batch { mut counts, end, .. } = batch;
-        metrics::counter!(names::POSTS, "source" => "archive").increment(counts.posts);
-        metrics::counter!(names::NOTICES).increment(counts.notices);
         if too_large > 0 {
             // They were counted as what they were read as, most likely posts.
             counts.posts = counts.posts.saturating_sub(too_large);
             counts.add_dead_letters("too-large", too_large);
         }
-        let letters = counts.dead_letters_total();
-        metrics::counter!(names::DEAD_LETTERS, "source" => "archive").increment(letters);
         self.import.progress.add_counts(&counts);
         checkpoint.offset = end;
         checkpoint.counts.add(&counts);

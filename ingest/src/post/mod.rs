@@ -9,7 +9,7 @@
 
 mod carve;
 mod notice;
-mod problem;
+pub mod problem;
 mod reader;
 mod scalar;
 mod shape;

@@ -1,0 +1,130 @@
+//! Small batches on their way to the log, several at a time, within bounds.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bowerbird_stream::EventLog;
+use bowerbird_stream::log::Outgoing;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::publish::{Published, Publisher, Unpublished};
+
+/// How an outbox is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxConfig {
+    /// A batch leaves when it has this many bytes.
+    pub batch_bytes: usize,
+    /// A batch leaves when its first record is this old.
+    pub linger: Duration,
+    /// The most bytes on their way and not acknowledged.
+    pub max_in_flight_bytes: usize,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            batch_bytes: 256 << 10,
+            linger: Duration::from_millis(5),
+            max_in_flight_bytes: 8 << 20,
+        }
+    }
+}
+
+type Sending = Pin<Box<dyn Future<Output = (usize, Result<Published, Unpublished>)> + Send>>;
+
+/// Records that wait to fill a batch, and batches that wait to be acknowledged.
+pub struct Outbox<L> {
+    publisher: Publisher<L>,
+    cancel: CancellationToken,
+    config: OutboxConfig,
+    batch: Vec<Outgoing>,
+    batch_bytes: usize,
+    leaves_at: Option<Instant>,
+    under_way: FuturesUnordered<Sending>,
+    in_flight: usize,
+}
+
+impl<L: EventLog> Outbox<L> {
+    /// An empty outbox.
+    pub fn new(publisher: Publisher<L>, config: OutboxConfig, cancel: CancellationToken) -> Self {
+        Self {
+            publisher,
+            cancel,
+            config,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            leaves_at: None,
+            under_way: FuturesUnordered::new(),
+            in_flight: 0,
+        }
+    }
+
+    /// Whether there is room. Whoever pushes waits for it, so that a slow log slows its sources.
+    pub fn has_room(&self) -> bool {
+        self.in_flight + self.batch_bytes < self.config.max_in_flight_bytes
+    }
+
+    /// Takes a record.
+    pub fn push(&mut self, record: Outgoing) {
+        self.batch_bytes += record.size();
+        self.batch.push(record);
+        self.leaves_at.get_or_insert_with(|| Instant::now() + self.config.linger);
+        if self.batch_bytes >= self.config.batch_bytes {
+            self.send();
+        }
+    }
+
+    /// Works until something changes: a batch leaves or arrives. Waits for ever when there is
+    /// nothing to do. Cancel safe.
+    ///
+    /// # Errors
+    /// When the log refuses for good, or did not take everything before the shutdown's deadline.
+    pub async fn turn(&mut self) -> Result<(), Unpublished> {
+        let leaves = async {
+            match self.leaves_at {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((bytes, result)) = self.under_way.next() => {
+                self.in_flight -= bytes;
+                result.map(|_| ())
+            }
+            () = leaves => {
+                self.send();
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends everything and waits until it is acknowledged.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub async fn drain(&mut self) -> Result<(), Unpublished> {
+        self.send();
+        while !self.under_way.is_empty() {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        self.leaves_at = None;
+        if self.batch.is_empty() {
+            return;
+        }
+        let (records, bytes) = (std::mem::take(&mut self.batch), self.batch_bytes);
+        self.batch_bytes = 0;
+        self.in_flight += bytes;
+        let (publisher, cancel) = (self.publisher.clone(), self.cancel.clone());
+        self.under_way
+            .push(Box::pin(async move { (bytes, publisher.publish(records, &cancel).await) }));
+    }
+}

@@ -1,0 +1,69 @@
+//! One connection: from the request to the last item.
+
+use std::pin::Pin;
+
+use futures::StreamExt;
+use http02::{Method, Uri};
+use jiff::Timestamp;
+use twitter_stream::{Builder, Error, Token, TwitterStream};
+
+use super::body::{ItemBody, Watch};
+use super::config::XConfig;
+use super::failure::Failure;
+use super::transport::Transport;
+
+type Items = Pin<Box<TwitterStream<ItemBody>>>;
+
+/// A connection that gives items.
+pub struct Connection {
+    items: Items,
+    /// What arrived that is no item.
+    pub watch: Watch,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When there is no connection, or the server refuses.
+    pub async fn open(
+        client: reqwest::Client,
+        endpoint: &Uri,
+        config: &XConfig,
+    ) -> Result<Self, Failure> {
+        let watch = Watch::default();
+        let transport = Transport::new(client, config, watch.clone());
+        // The transport replaces what this token would sign.
+        let token = Token::from_parts("", "", "", "");
+        let items = Builder::new(token)
+            .endpoint((Method::GET, endpoint.clone()))
+            .listen_with_client::<_, Vec<u8>>(transport)
+            .await
+            .map_err(of_error)?;
+        Ok(Self { items: Box::pin(items), watch, since: Timestamp::now() })
+    }
+
+    /// The next item. Cancel safe.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn next(&mut self) -> Result<bytes::Bytes, Failure> {
+        match self.items.next().await {
+            Some(Ok(item)) => Ok(item.into_inner()),
+            Some(Err(error)) => Err(of_error(error)),
+            None => Err(Failure::Ended(Vec::new())),
+        }
+    }
+}
+
+fn of_error(error: Error<Failure>) -> Failure {
+    match error {
+        Error::Service(failure) => failure,
+        Error::Http(status) => {
+            Failure::Http { status: status.as_u16(), reset: None, problems: Vec::new() }
+        }
+        Error::Utf8(error) => Failure::Protocol(error.to_string()),
+    }
+}

@@ -1,0 +1,19 @@
+//! Harvesting X's v2 filtered stream.
+//!
+//! One connection at a time, by `twitter-stream` over a reqwest [`transport`]; each item becomes
+//! an event as it came. [`reconnect`] decides when to connect again and what to say meanwhile.
+//! Every connection and its end is a fact in the journal.
+
+mod body;
+mod config;
+mod connection;
+mod failure;
+mod reconnect;
+mod service;
+mod transport;
+
+pub use crate::outbox::OutboxConfig;
+pub use config::XConfig;
+pub use failure::Failure;
+pub use reconnect::Waits;
+pub use service::{SOURCE, XSummary, run};
