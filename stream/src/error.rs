@@ -82,6 +82,12 @@ pub enum LogError {
         /// One past the last.
         end: i64,
     },
+    /// A consumer was asked about a partition that it does not have (any more): it was revoked.
+    #[error("{partition} is not assigned to this consumer")]
+    NotAssigned {
+        /// The partition.
+        partition: String,
+    },
     /// A passing fault: the same call may go through later.
     #[error("the event log at {address} can't do that just now: {reason}")]
     Transient {

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod headers;
 pub mod kafka;
+pub mod lag;
 pub mod log;
 pub mod metrics;
 pub mod retry;

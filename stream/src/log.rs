@@ -238,7 +238,8 @@ pub enum Delivery {
 
 /// A member of a consumer group, or a reader with an assignment of its own.
 pub trait EventConsumer: Send + 'static {
-    /// The next delivery: at most `max` records, waiting at most `wait` for the first.
+    /// The next delivery: at most `max` records, waiting at most `wait` for the first. With a `max`
+    /// of 0 it hands out everything but records: who has no room for more still hears of revocations.
     /// Cancel safe: a delivery is never lost when the future is dropped.
     ///
     /// # Errors
@@ -274,7 +275,8 @@ pub trait EventConsumer: Send + 'static {
     /// Commits for the group: offset = the next one to read. Returns when the log has it.
     ///
     /// # Errors
-    /// Transient ones are worth another try; a commit for partitions that were taken away fails.
+    /// Transient ones are worth another try; [`LogError::NotAssigned`] when a partition was taken
+    /// away, and then nothing is committed.
     fn commit(
         &mut self,
         offsets: &BTreeMap<Partition, i64>,

@@ -54,6 +54,9 @@ on_every_log! {
         an_assignment_leaves_groups_alone,
         an_assignment_past_the_end_is_refused,
         extents_and_times_tell_where_records_are;
+    lag:
+        counts_what_a_group_has_not_committed,
+        finds_groups_by_itself_and_forgets_none_of_its_topics;
     topics:
         are_applied_once_and_listed,
         with_other_partitions_are_left_alone;

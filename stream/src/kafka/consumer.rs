@@ -143,7 +143,7 @@ impl KafkaConsumer {
     ) -> Result<(), LogError> {
         self.handover.order(|state| {
             if let Some(foreign) = partitions.iter().find(|p| !state.owned.contains_key(*p)) {
-                return Err(self.fatal(format!("{foreign} is not assigned to this consumer")));
+                return Err(LogError::NotAssigned { partition: foreign.to_string() });
             }
             let purged = state.purge(partitions);
             for partition in partitions {
@@ -206,7 +206,7 @@ impl EventConsumer for KafkaConsumer {
         {
             let state = self.handover.lock();
             if let Some(foreign) = commits.keys().find(|p| !state.owned.contains_key(*p)) {
-                return Err(self.fatal(format!("{foreign} is not assigned to this consumer")));
+                return Err(LogError::NotAssigned { partition: foreign.to_string() });
             }
         }
         let address = self.log.address.clone();

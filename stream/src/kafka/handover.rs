@@ -148,17 +148,17 @@ impl Handover {
         });
     }
 
-    /// Takes up to `max` records, or what comes before them.
+    /// Takes what comes before the records, or up to `max` records.
     pub(super) fn take(&self, max: usize) -> Option<Result<Delivery, LogError>> {
         let mut state = self.lock();
         if let Some(event) = state.events.pop_front() {
             return Some(Ok(event));
         }
-        if state.records.is_empty() {
+        if state.records.is_empty() || max == 0 {
             let ended = state.ended.clone()?;
             return Some(ended.map(|()| Delivery::Idle));
         }
-        let count = state.records.len().min(max.max(1));
+        let count = state.records.len().min(max);
         let records: Vec<_> = state.records.drain(..count).collect();
         let was_full = state.bytes >= self.limit;
         let bytes = records.iter().map(Record::size).sum();

@@ -165,7 +165,7 @@ impl SqliteConsumer {
     }
 
     fn take(&mut self, max: usize) -> Vec<Record> {
-        let taken = self.buffer.len().min(max.max(1));
+        let taken = self.buffer.len().min(max);
         let records: Vec<_> = self.buffer.drain(..taken).collect();
         let bytes = records.iter().map(Record::size).sum();
         self.buffered = self.buffered.saturating_sub(bytes);
@@ -247,10 +247,7 @@ impl SqliteConsumer {
 
     fn lane(&mut self, partition: &Partition) -> Result<usize, LogError> {
         let mine = self.lanes.iter().position(|lane| lane.partition == *partition);
-        mine.ok_or_else(|| LogError::Fatal {
-            address: self.log.address.clone(),
-            reason: format!("{partition} is not assigned to this consumer"),
-        })
+        mine.ok_or_else(|| LogError::NotAssigned { partition: partition.to_string() })
     }
 
     /// Forgets what was read ahead of a partition; it goes on at `next`, or where that began.
@@ -285,6 +282,11 @@ impl EventConsumer for SqliteConsumer {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
+            }
+            if max == 0 {
+                // A live member keeps its seat, so there is nothing else to hear of.
+                sleep_until(deadline).await;
+                return Ok(self.nothing());
             }
             if !self.buffer.is_empty() {
                 return Ok(Delivery::Records(self.take(max)));

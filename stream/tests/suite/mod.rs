@@ -2,6 +2,7 @@
 
 pub mod consuming;
 pub mod groups;
+pub mod lag;
 pub mod publishing;
 pub mod reading;
 pub mod topics;
