@@ -27,6 +27,8 @@ use writer::{Settled, Writer};
 
 /// The most records taken from the consumer at a time.
 const TAKE: usize = 1_000;
+/// How long the consumer is listened to before time is looked at again.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// What a sink did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -178,11 +180,11 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         loop {
             self.start_writers(Instant::now());
             let wake = self.wake_at();
-            let takes = self.takes();
+            let room = if self.has_room() { TAKE } else { 0 };
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 Some(settled) = self.writers.join_next() => self.settled(settled)?,
-                delivery = self.consumer.next(TAKE, Duration::from_millis(500)), if takes => {
+                delivery = self.consumer.next(room, WAIT), if self.revoking.is_none() => {
                     if self.delivered(delivery?).await? {
                         return Ok(());
                     }
@@ -196,11 +198,10 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         }
     }
 
-    /// Whether there is room for more, and nobody waits for us to let go.
-    fn takes(&self) -> bool {
+    /// Whether there is room for more records. Without it, revocations are still heard.
+    fn has_room(&self) -> bool {
         self.pending_bytes < self.writer.config.max_pending_bytes
             && !self.open.is_full(&self.limits)
-            && self.revoking.is_none()
     }
 
     fn wake_at(&self) -> Instant {
@@ -287,16 +288,19 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         if self.writers.is_empty() {
             self.writer.reporter.set(Role::Running);
         }
-        let Some(ends) = &self.ends else { return Ok(false) };
+        if self.ends.is_some() {
+            self.flush();
+        }
         if !self.open.is_empty() || !self.writers.is_empty() {
             return Ok(false);
         }
-        let offsets = self.marks.due();
-        if !offsets.is_empty() {
-            self.consumer.commit(&offsets).await?;
-            self.marks.committed(&offsets);
+        if self.ends.is_some() {
+            self.commit().await?;
         }
-        ends.reached(&self.writer.log, &self.writer.projection).await.map_err(Into::into)
+        match &self.ends {
+            Some(ends) => Ok(ends.reached(&self.writer.log, &self.writer.projection).await?),
+            None => Ok(false),
+        }
     }
 
     fn settled(
@@ -339,6 +343,10 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         }
         match self.consumer.commit(&offsets).await {
             Ok(()) => self.marks.committed(&offsets),
+            // Partitions that were just taken away will be heard of in a moment.
+            Err(error @ LogError::NotAssigned { .. }) => {
+                tracing::debug!(projection = self.name(), %error, "not committed");
+            }
             Err(error) if error.is_transient() || error.pauses() => {
                 tracing::warn!(projection = self.name(), %error, "commit failed, trying again");
             }
