@@ -1,2 +1,76 @@
-//! The `bowerbird` command.
-fn main() {}
+//! The `bowerbird` command: arguments → configuration → telemetry → parts → run → signal → drain.
+
+mod args;
+mod config;
+mod crew;
+mod dashboard;
+mod failure;
+mod folder;
+mod ingest;
+mod init;
+mod lag;
+mod output;
+mod parts;
+mod progress;
+mod report;
+mod service;
+mod settings;
+mod shutdown;
+mod sim;
+mod sink;
+mod telemetry;
+mod topics;
+mod up;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::Outcome;
+use settings::Settings;
+use shutdown::Shutdown;
+
+/// How long blocking work (a query of a view, a write to a file) may hold up the exit.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    failure::exit_code(start(cli))
+}
+
+fn start(cli: Cli) -> anyhow::Result<Outcome> {
+    telemetry::install(&cli)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(run(cli));
+    runtime.shutdown_timeout(LAST_WAIT);
+    outcome
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let Cli { global, command } = cli;
+    // These two work where the configuration does not.
+    match command {
+        Command::Init(arguments) => return init::run(&arguments, &global),
+        Command::Config(config::Arguments::Reference) => return config::reference(&global),
+        _ => {}
+    }
+    let settings = Settings::load(global)?;
+    let shutdown = Shutdown::on_signals()?;
+    let outcome = match command {
+        Command::Up(arguments) => up::run(arguments, &settings, &shutdown).await,
+        Command::Init(_) | Command::Config(_) => config::check(&settings),
+        Command::Topics(arguments) => topics::run(arguments, &settings).await,
+        Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
+        Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
+        Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
+        Command::Verify(arguments) => verify::run(arguments, &settings, &shutdown).await,
+        Command::Dashboard(arguments) => dashboard::run(arguments, &settings, &shutdown).await,
+        Command::Sim(arguments) => sim::run(arguments, &settings, &shutdown).await,
+    };
+    shutdown.finish().await;
+    outcome
+}

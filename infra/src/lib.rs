@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod dashboard;
 pub mod error;
 mod server;
 

@@ -74,7 +74,6 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         ("[dashboard]\nlisten = \"0.0.0.0:80\"\n", &[], &["loopback only", "SSH tunnel"]),
         ("[admin]\nlisten = \"9000\"\n", &[], &["IP:PORT"]),
         ("[sink]\nbatch_bytes = 20000000\n", &[], &["max_pending_bytes"]),
-        ("[archive]\nmax_line_bytes = 9000000\n", &[], &["log.max_record_bytes"]),
         (
             "[store]\nuser = \"ada\"\n",
             &[],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -142,10 +143,15 @@ fn said(value: &Value) -> String {
     }
 }
 
-fn read_schema() -> Vec<Section> {
+/// The schema of [`Config`], without references.
+pub(super) fn schema() -> Schema {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
+    settings.into_generator().into_root_schema_for::<Config>()
+}
+
+fn read_schema() -> Vec<Section> {
+    let schema = schema().to_value();
     let order = declared_order();
     let sections = schema["properties"].as_object().cloned().unwrap_or_default();
     let mut sections: Vec<Section> = sections

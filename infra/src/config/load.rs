@@ -132,17 +132,11 @@ fn checked(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<Problem> 
             problems.push(Problem { place: place.to_owned(), message });
         }
     };
-    let Config { log, store, x: _, aurin, archive, sink, dashboard, .. } = config;
+    let Config { log, store, x: _, aurin, sink, dashboard, .. } = config;
     demand(
         sink.batch_bytes <= sink.max_pending_bytes,
         "sink.batch_bytes",
         "a batch is larger than sink.max_pending_bytes allows to be held; it must not be",
-    );
-    demand(
-        archive.max_line_bytes <= usize::try_from(log.max_record_bytes).unwrap_or(usize::MAX),
-        "archive.max_line_bytes",
-        "a line may be longer than log.max_record_bytes, so the log would refuse it; make it \
-         shorter, or the record larger",
     );
     demand(
         dashboard.listen.0.ip().is_loopback(),

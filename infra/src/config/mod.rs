@@ -30,6 +30,11 @@ pub use sections::{
 };
 pub use template::template;
 
+/// The JSON schema of the configuration.
+pub fn schema() -> schemars::Schema {
+    key::schema()
+}
+
 /// What the environment's variables of the configuration begin with.
 pub const ENV_PREFIX: &str = "BOWERBIRD__";
 

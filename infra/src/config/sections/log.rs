@@ -27,6 +27,9 @@ pub struct LogSection {
     pub sasl_mechanism: SaslMechanism,
     /// Whether to speak TLS with Kafka; needs a build with `kafka-tls`.
     pub tls: bool,
+    /// Certificates to trust, in PEM, instead of the system's.
+    #[schemars(example = &"/etc/bowerbird/ca.pem")]
+    pub tls_ca: Option<PathBuf>,
     /// Partitions of `posts`, `notices`, `features` and `dead-letters`: the most members that a
     /// group can share the work among. It is never changed on a topic that exists.
     #[schemars(range(min = 1, max = 1000))]
@@ -76,6 +79,7 @@ impl Default for LogSection {
             password_file: None,
             sasl_mechanism: SaslMechanism::Plain,
             tls: false,
+            tls_ca: None,
             partitions: 12,
             replication: 1,
             max_record_bytes: 8 << 20,

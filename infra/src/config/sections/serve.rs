@@ -53,7 +53,7 @@ pub struct SimSection {
 
 impl Default for DashboardSection {
     fn default() -> Self {
-        Self { listen: Listen::loopback(7600), interval_ms: 2_000 }
+        Self { listen: Listen::loopback(7600), interval_ms: 1_000 }
     }
 }
 
@@ -65,6 +65,6 @@ impl Default for AdminSection {
 
 impl Default for SimSection {
     fn default() -> Self {
-        Self { rate: 20.0, seed: 1, features: 237 }
+        Self { rate: 20.0, seed: 1, features: 2_000 }
     }
 }

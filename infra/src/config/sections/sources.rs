@@ -30,6 +30,9 @@ pub struct XSection {
     /// something at least every 20 s.
     #[schemars(range(min = 1_000, max = 600_000))]
     pub idle_timeout_ms: u64,
+    /// The largest item that is taken, in bytes; a larger one becomes a dead letter.
+    #[schemars(range(min = 65_536, max = 104_857_600))]
+    pub max_item_bytes: usize,
 }
 
 /// AURIN's WFS.
@@ -85,6 +88,13 @@ pub struct ArchiveSection {
     /// content.
     #[schemars(range(min = 1_024, max = 1_073_741_824))]
     pub max_line_bytes: usize,
+    /// The most bytes handed to the log and not yet acknowledged.
+    #[schemars(range(min = 1_048_576, max = 1_073_741_824))]
+    pub max_in_flight_bytes: usize,
+    /// The largest window that a .zst file may need, as a power of two in bytes. Files made by
+    /// `zstd --long=31` need 31, which is 2 GiB of memory.
+    #[schemars(range(min = 10, max = 31))]
+    pub zstd_window_log_max: u32,
 }
 
 fn daily() -> u64 {
@@ -102,27 +112,32 @@ impl Default for XSection {
             bearer_token: None,
             bearer_token_file: None,
             tweet_fields: names(&[
+                "attachments",
                 "author_id",
+                "conversation_id",
                 "created_at",
+                "edit_history_tweet_ids",
                 "entities",
                 "geo",
-                "id",
                 "lang",
+                "possibly_sensitive",
                 "public_metrics",
                 "referenced_tweets",
                 "text",
             ]),
             expansions: names(&["author_id", "geo.place_id", "referenced_tweets.id"]),
-            user_fields: names(&["id", "location", "name", "username"]),
+            user_fields: names(&["created_at", "id", "location", "name", "username"]),
             place_fields: names(&[
                 "country",
                 "country_code",
                 "full_name",
                 "geo",
                 "id",
+                "name",
                 "place_type",
             ]),
             idle_timeout_ms: 30_000,
+            max_item_bytes: 4 << 20,
         }
     }
 }
@@ -144,6 +159,6 @@ impl Default for AurinSection {
 
 impl Default for ArchiveSection {
     fn default() -> Self {
-        Self { max_line_bytes: 4 << 20 }
+        Self { max_line_bytes: 16 << 20, max_in_flight_bytes: 16 << 20, zstd_window_log_max: 27 }
     }
 }

@@ -1,0 +1,43 @@
+//! `bowerbird ingest`
+
+mod archive;
+mod x;
+
+use clap::Subcommand;
+
+pub use x::{any_token, spawn as spawn_x};
+
+use crate::failure::Outcome;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+
+/// What `ingest` takes.
+#[derive(Debug, Subcommand)]
+pub enum Arguments {
+    /// Follow X's filtered stream
+    X(x::Arguments),
+    /// Import archives of posts
+    Archive(archive::Arguments),
+}
+
+impl Arguments {
+    /// Whether it goes on until it is told to stop.
+    pub fn is_service(&self) -> bool {
+        match self {
+            Self::X(_) => true,
+            Self::Archive(_) => false,
+        }
+    }
+}
+
+/// Brings a source into the log.
+pub async fn run(
+    arguments: Arguments,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Outcome> {
+    match arguments {
+        Arguments::X(arguments) => x::run(arguments, settings, shutdown).await,
+        Arguments::Archive(arguments) => archive::run(arguments, settings, shutdown).await,
+    }
+}

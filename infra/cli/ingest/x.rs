@@ -1,0 +1,79 @@
+//! `bowerbird ingest x`
+
+use bowerbird_infra::config::Secret;
+use bowerbird_ingest::x;
+use clap::Args;
+use serde_json::json;
+
+use crate::crew::Stage;
+use crate::failure::{Outcome, WrongUse};
+use crate::output;
+use crate::parts;
+use crate::report::Reports;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+
+/// What `ingest x` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only say what would be connected to, and which log would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Follows the stream until a signal.
+pub async fn run(
+    arguments: Arguments,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Outcome> {
+    let token = settings.config().x.bearer_token.as_ref().ok_or_else(no_token)?;
+    let base_url = &settings.config().x.base_url.base;
+    if arguments.dry_run {
+        let log = settings.log_url().to_string();
+        let plan = json!({ "stream": base_url, "log": log });
+        let told = || format!("would follow the stream at {base_url}, and write it into {log}\n");
+        output::one(settings.output, "ingest x", &plan, told)?;
+        return Ok(Outcome::Done);
+    }
+    let config = parts::x(settings, base_url, token)?;
+    let mut service = Service::new(settings, shutdown.token()).await?;
+    let log = parts::log(settings).await?;
+    service.apply_topics(&log, settings).await?;
+    let reports = Reports::default();
+    spawn(&mut service, log, config, &reports);
+    let outcome = service.run(settings).await;
+    reports.print(settings.output)?;
+    outcome.map(|()| Outcome::Done)
+}
+
+/// Starts following the stream.
+pub fn spawn(
+    service: &mut Service,
+    log: bowerbird_stream::AnyLog,
+    config: x::XConfig,
+    reports: &Reports,
+) {
+    let reporter = service.role("ingest-x");
+    let (token, reports) = (service.crew.token(Stage::Source), reports.clone());
+    service.crew.spawn(Stage::Source, "ingest-x", async move {
+        let summary = x::run(log, config, reporter, token).await?;
+        reports.note("ingest-x", &summary);
+        Ok(())
+    });
+}
+
+fn no_token() -> WrongUse {
+    let variable = "BOWERBIRD__X__BEARER_TOKEN";
+    WrongUse(format!(
+        "there is no bearer token for X: set {variable} in the environment, or name a file that \
+         holds it by x.bearer_token_file; to try things without one, `bowerbird up` harvests a \
+         simulator, or point x.base_url at a `bowerbird sim x`, which takes any token"
+    ))
+}
+
+/// A token for the simulator, which takes any.
+pub fn any_token() -> Secret {
+    Secret::new("simulator")
+}

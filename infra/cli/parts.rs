@@ -1,0 +1,165 @@
+//! From the configuration to the parts: the one place that builds them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bowerbird_infra::config::{HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl, Userinfo};
+use bowerbird_ingest::archive::{ArchiveConfig, Input};
+use bowerbird_ingest::x::XConfig;
+use bowerbird_sink::SinkConfig;
+use bowerbird_store::AnyStore;
+use bowerbird_store::couch::{CouchConfig, CouchStore};
+use bowerbird_store::sqlite::SqliteStore;
+use bowerbird_stream::kafka::{KafkaConfig, KafkaLog, Login, Mechanism};
+use bowerbird_stream::sqlite::SqliteLog;
+use bowerbird_stream::topic::{self, TopicSpec};
+use bowerbird_stream::{AnyLog, EventLog as _, LogError};
+
+use crate::folder;
+use crate::settings::Settings;
+
+/// The event log as configured.
+///
+/// # Errors
+/// When it can't be used.
+pub async fn log(settings: &Settings) -> anyhow::Result<AnyLog> {
+    match settings.log_url() {
+        LogUrl::Sqlite(path) => {
+            make_parent(&path)?;
+            Ok(SqliteLog::open(&path).await?.into())
+        }
+        LogUrl::Kafka { brokers, userinfo } => {
+            Ok(KafkaLog::new(kafka(settings, brokers, userinfo.as_ref()))?.into())
+        }
+    }
+}
+
+/// The document store as configured.
+///
+/// # Errors
+/// When it can't be used.
+pub fn store(settings: &Settings) -> anyhow::Result<AnyStore> {
+    match settings.store_url() {
+        StoreUrl::Sqlite(path) => {
+            make_parent(&path)?;
+            Ok(SqliteStore::open(&path)?.into())
+        }
+        StoreUrl::Couch(url) => Ok(CouchStore::new(couch(settings, &url)?)?.into()),
+    }
+}
+
+/// Creates missing topics and brings settings up to date, unless the configuration leaves that to
+/// `bowerbird topics apply`.
+///
+/// # Errors
+/// When the log can't be asked, or a topic differs in what can't be changed.
+pub async fn apply_topics(log: &AnyLog, settings: &Settings) -> Result<(), LogError> {
+    if settings.config().log.apply_topics {
+        log.apply_topics(&topics(settings), false).await?;
+    }
+    Ok(())
+}
+
+/// How X's stream at `base_url` is followed.
+///
+/// # Errors
+/// When the address is none.
+pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result<XConfig> {
+    let section = &settings.config().x;
+    Ok(XConfig {
+        tweet_fields: section.tweet_fields.clone(),
+        expansions: section.expansions.clone(),
+        user_fields: section.user_fields.clone(),
+        place_fields: section.place_fields.clone(),
+        idle_timeout: Duration::from_millis(section.idle_timeout_ms),
+        max_item_bytes: section.max_item_bytes,
+        drain_timeout: settings.drain_timeout(),
+        ..XConfig::new(base_url.parse()?, bearer.get())
+    })
+}
+
+/// How archives are imported.
+pub fn archive(settings: &Settings, inputs: Vec<Input>) -> ArchiveConfig {
+    let section = &settings.config().archive;
+    ArchiveConfig {
+        max_line_bytes: section.max_line_bytes,
+        max_in_flight_bytes: section.max_in_flight_bytes,
+        zstd_window_log_max: section.zstd_window_log_max,
+        checkpoint_dir: Some(settings.data.join("imports")),
+        drain_timeout: settings.drain_timeout(),
+        ..ArchiveConfig::new(inputs)
+    }
+}
+
+/// The topics as declared.
+pub fn topics(settings: &Settings) -> Vec<TopicSpec> {
+    let log = &settings.config().log;
+    topic::declared(log.partitions, log.replication, log.max_record_bytes)
+}
+
+/// How the sinks work.
+pub fn sink(settings: &Settings) -> SinkConfig {
+    let section = &settings.config().sink;
+    SinkConfig {
+        batch_documents: section.batch_documents,
+        batch_bytes: section.batch_bytes,
+        flush_interval: Duration::from_millis(section.flush_interval_ms),
+        writers: section.writers,
+        max_pending_bytes: section.max_pending_bytes,
+        commit_interval: Duration::from_millis(section.commit_interval_ms),
+        drain_timeout: settings.drain_timeout(),
+        create_databases: settings.config().store.create_databases,
+        max_attempts: section.max_attempts,
+        max_backoff: Duration::from_millis(section.max_backoff_ms),
+        instance: section.instance.clone(),
+        once: false,
+    }
+}
+
+fn kafka(settings: &Settings, brokers: String, userinfo: Option<&Userinfo>) -> KafkaConfig {
+    let section = &settings.config().log;
+    let mechanism = match section.sasl_mechanism {
+        SaslMechanism::Plain => Mechanism::Plain,
+        SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+        SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+    };
+    let who = credentials(section.user.as_deref(), section.password.as_ref(), userinfo);
+    let login = who.map(|(user, password)| Login {
+        user: user.to_owned(),
+        password: password.get(),
+        mechanism,
+    });
+    KafkaConfig {
+        login,
+        tls: section.tls,
+        tls_ca: section.tls_ca.clone(),
+        max_record_bytes: usize::try_from(section.max_record_bytes).unwrap_or(usize::MAX),
+        ..KafkaConfig::new(brokers)
+    }
+}
+
+fn couch(settings: &Settings, url: &HttpUrl) -> anyhow::Result<CouchConfig> {
+    let section = &settings.config().store;
+    let mut config = CouchConfig::new(&url.base)?;
+    let (user, password) = (section.user.as_deref(), section.password.as_ref());
+    if let Some((user, password)) = credentials(user, password, url.userinfo.as_ref()) {
+        config = config.with_credentials(user, password.get());
+    }
+    config.request_timeout = Duration::from_millis(section.timeout_ms);
+    config.connect_timeout = Duration::from_millis(section.connect_timeout_ms);
+    Ok(config)
+}
+
+/// Who we are: as the keys say, else as the address does.
+fn credentials<'a>(
+    user: Option<&'a str>,
+    password: Option<&'a Secret>,
+    userinfo: Option<&'a Userinfo>,
+) -> Option<(&'a str, &'a Secret)> {
+    let address = || userinfo.and_then(|who| Some((who.user.as_str(), who.password.as_ref()?)));
+    user.zip(password).or_else(address)
+}
+
+fn make_parent(path: &Path) -> anyhow::Result<()> {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), folder::make)
+}

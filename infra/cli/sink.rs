@@ -1,0 +1,104 @@
+//! `bowerbird sink`
+
+use bowerbird_sink::{Projection, SinkConfig};
+use bowerbird_store::AnyStore;
+use bowerbird_stream::{AnyLog, EventLog as _};
+use clap::Args;
+use serde::Serialize;
+
+use crate::crew::Stage;
+use crate::failure::Outcome;
+use crate::output;
+use crate::parts;
+use crate::report::Reports;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+
+/// What `sink` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Drain to the ends seen at start, then exit; what would be waited out fails at once
+    #[arg(long)]
+    once: bool,
+    /// Only say what waits to be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What waits for a projection.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    projection: &'static str,
+    database: String,
+    group: String,
+    events: u64,
+}
+
+/// Runs the sinks.
+pub async fn run(
+    arguments: Arguments,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Outcome> {
+    if arguments.dry_run {
+        let log = parts::log(settings).await?;
+        let header = ["projection", "database", "group", "events waiting"];
+        output::rows(settings.output, &waiting(&log).await?, &header, |waiting| {
+            let Waiting { projection, database, group, events } = waiting;
+            vec![(*projection).to_owned(), database.clone(), group.clone(), events.to_string()]
+        })?;
+        return Ok(Outcome::Done);
+    }
+    let mut service = Service::new(settings, shutdown.token()).await?;
+    let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    match arguments.once {
+        true => parts::apply_topics(&log, settings).await?,
+        false => service.apply_topics(&log, settings).await?,
+    }
+    let config = SinkConfig { once: arguments.once, ..parts::sink(settings) };
+    let reports = Reports::default();
+    spawn(&mut service, &log, &store, &config, &reports);
+    let outcome = service.run(settings).await;
+    reports.print(settings.output)?;
+    outcome.map(|()| Outcome::Done)
+}
+
+/// Starts a sink for each projection.
+pub fn spawn(
+    service: &mut Service,
+    log: &AnyLog,
+    store: &AnyStore,
+    config: &SinkConfig,
+    reports: &Reports,
+) {
+    for projection in Projection::all() {
+        let reporter = service.role(projection.name);
+        let token = service.crew.token(Stage::Work);
+        let (log, store, config) = (log.clone(), store.clone(), config.clone());
+        let reports = reports.clone();
+        service.crew.spawn(Stage::Work, projection.name, async move {
+            let sink = bowerbird_sink::run(&log, &store, &projection, &config, &reporter, token);
+            let report = Box::pin(sink).await?;
+            reports.note(projection.name, &report);
+            Ok(())
+        });
+    }
+}
+
+async fn waiting(log: &AnyLog) -> anyhow::Result<Vec<Waiting>> {
+    let mut all = Vec::new();
+    for Projection { name, database, group, topics } in Projection::all() {
+        let mut events = 0;
+        for topic in topics {
+            let committed = log.committed(&group, topic).await?;
+            for (partition, extent) in log.extents(topic).await? {
+                let from = committed.get(&partition).copied().unwrap_or(extent.earliest);
+                let behind = extent.end.saturating_sub(from.max(extent.earliest));
+                events += u64::try_from(behind).unwrap_or(0);
+            }
+        }
+        all.push(Waiting { projection: name, database, group, events });
+    }
+    Ok(all)
+}

@@ -1,0 +1,163 @@
+//! The live status on stderr: one line that changes on a terminal, a log line now and then
+//! elsewhere.
+
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bowerbird_store::{AnyStore, DocumentStore as _};
+use bowerbird_stream::lag::LagReport;
+use bowerbird_stream::status::{State, Status};
+use bowerbird_stream::topic;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::sources::Source;
+use crate::progress;
+use crate::settings::Settings;
+
+/// How often the line on a terminal changes.
+const ON_TERMINAL: Duration = Duration::from_secs(1);
+/// How often a line is logged elsewhere.
+const IN_LOGS: Duration = Duration::from_secs(5);
+
+/// What is told while everything runs.
+#[derive(Debug)]
+pub struct Live {
+    sources: Vec<Source>,
+    dashboard: String,
+    admin: SocketAddr,
+    log: String,
+    store: String,
+    data: String,
+}
+
+/// The figures of one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Figures {
+    posts_in: f64,
+    posts_out: f64,
+    lag: u64,
+    seconds_behind: f64,
+    posts: Option<u64>,
+    features: Option<u64>,
+    troubles: Vec<String>,
+}
+
+impl Live {
+    /// What runs where.
+    pub fn new(
+        sources: Vec<Source>,
+        dashboard: String,
+        admin: SocketAddr,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            sources,
+            dashboard,
+            admin,
+            log: settings.log_url().to_string(),
+            store: settings.store_url().to_string(),
+            data: settings.data.display().to_string(),
+        }
+    }
+
+    /// Tells until `cancel`.
+    pub async fn run(
+        self,
+        store: AnyStore,
+        lag: watch::Receiver<LagReport>,
+        roles: Vec<Status>,
+        cancel: CancellationToken,
+    ) {
+        self.introduce();
+        let on_terminal = io::stderr().is_terminal();
+        let mut ticks = tokio::time::interval(if on_terminal { ON_TERMINAL } else { IN_LOGS });
+        // The first tick is at once, and there is nothing to tell yet.
+        ticks.tick().await;
+        let line = progress::line();
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            let documents = async |database: &str| {
+                store.database(database).await.ok().flatten().map(|found| found.documents)
+            };
+            let counts = async { (documents("posts").await, documents("features").await) };
+            let Some((posts, features)) = cancel.run_until_cancelled(counts).await else { break };
+            let figures = Figures { posts, features, ..figures(&lag.borrow(), &roles) };
+            if on_terminal {
+                line.set_message(format!("{} · {}", told(&figures), self.dashboard));
+                line.tick();
+            } else {
+                tracing::info!(dashboard = self.dashboard, "{}", told(&figures));
+            }
+        }
+        line.finish_and_clear();
+    }
+
+    fn introduce(&self) {
+        for source in &self.sources {
+            tracing::info!("{source}");
+        }
+        tracing::info!(
+            log = self.log,
+            store = self.store,
+            folder = self.data,
+            "the data lies here"
+        );
+        tracing::info!(url = self.dashboard, admin = %self.admin, "dashboard");
+    }
+}
+
+fn figures(report: &LagReport, roles: &[Status]) -> Figures {
+    let posts = report.topics.iter().find(|found| found.topic == topic::POSTS);
+    let read = report.groups.iter().flat_map(|group| &group.topics);
+    let out: f64 =
+        read.filter(|read| read.topic == topic::POSTS).filter_map(|read| read.total.out_rate).sum();
+    let paused = roles.iter().filter_map(|role| match role.get() {
+        State::Paused { reason } => Some(format!("{} is paused: {reason}", role.role)),
+        _ => None,
+    });
+    Figures {
+        posts_in: posts.and_then(|posts| posts.in_rate).unwrap_or(0.0),
+        posts_out: out,
+        lag: report.total.lag,
+        seconds_behind: report.total.seconds_behind,
+        troubles: paused.chain(report.errors.iter().cloned()).collect(),
+        ..Figures::default()
+    }
+}
+
+fn told(figures: &Figures) -> String {
+    let Figures { posts_in, posts_out, lag, seconds_behind, posts, features, troubles } = figures;
+    let count = |count: &Option<u64>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    let mut text = format!(
+        "posts/s in {posts_in:.1} out {posts_out:.1} · lag {lag} ({seconds_behind:.1} s) · \
+         documents: {} posts, {} features",
+        count(posts),
+        count(features),
+    );
+    for trouble in troubles {
+        text.push_str(" · ");
+        text.push_str(trouble);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use bowerbird_stream::status::status;
+
+    use super::*;
+
+    #[test]
+    fn the_line_tells_rates_lag_documents_and_what_is_wrong() {
+        let (sink, sink_status) = status("sink");
+        sink.set(State::Paused { reason: "the store refuses the password".to_owned() });
+        let report = LagReport { errors: vec!["no answer".to_owned()], ..LagReport::default() };
+        let figures = Figures { posts: Some(7), ..figures(&report, &[sink_status]) };
+        assert_eq!(
+            told(&figures),
+            "posts/s in 0.0 out 0.0 · lag 0 (0.0 s) · documents: 7 posts, ? features · sink is \
+             paused: the store refuses the password · no answer"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! What a run of `up` did, told at its end; and what it would do.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bowerbird_store::{AnyStore, DocumentStore as _};
+use bowerbird_stream::{AnyLog, EventLog as _, topic};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::sources;
+use crate::output;
+use crate::report::{self, Reports};
+use crate::settings::Settings;
+
+/// What was there when the run began.
+#[derive(Debug)]
+pub struct Summary {
+    started: Instant,
+    ends: BTreeMap<&'static str, i64>,
+    folder: String,
+}
+
+/// What the run did.
+#[derive(Debug, Serialize)]
+pub struct Ran {
+    seconds: f64,
+    /// Records that came into the log during the run, by topic, whoever appended them.
+    appended: BTreeMap<&'static str, i64>,
+    /// Documents now, by database.
+    documents: BTreeMap<String, u64>,
+    /// What each task did.
+    tasks: BTreeMap<&'static str, Value>,
+    folder: String,
+}
+
+impl Summary {
+    /// Notes what is there before the run.
+    pub async fn begin(log: &AnyLog, settings: &Settings) -> Self {
+        let folder = settings.data.display().to_string();
+        Self { started: Instant::now(), ends: ends(log).await, folder }
+    }
+
+    /// What was done since.
+    pub async fn end(self, log: &AnyLog, store: &AnyStore, reports: &Reports) -> Ran {
+        let mut appended = ends(log).await;
+        for (topic, end) in &mut appended {
+            *end -= self.ends.get(topic).copied().unwrap_or(0);
+        }
+        let mut documents = BTreeMap::new();
+        for database in store.databases().await.unwrap_or_default() {
+            if let Ok(Some(found)) = store.database(&database).await {
+                documents.insert(database, found.documents);
+            }
+        }
+        Ran {
+            seconds: self.started.elapsed().as_secs_f64(),
+            appended,
+            documents,
+            tasks: reports.all(),
+            folder: self.folder,
+        }
+    }
+}
+
+impl Ran {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// When stdout can't be written.
+    pub fn print(&self, settings: &Settings) -> anyhow::Result<()> {
+        output::one(settings.output, "up", self, || self.told())
+    }
+
+    fn told(&self) -> String {
+        let appended = self.appended.iter().map(|(topic, count)| format!("{topic} {count}"));
+        let documents = self.documents.iter().map(|(name, count)| format!("{name} {count}"));
+        format!(
+            "ran for {:.0} s\ninto the log: {}\ndocuments now: {}\n{}data: {}\n",
+            self.seconds,
+            appended.collect::<Vec<_>>().join(", "),
+            documents.collect::<Vec<_>>().join(", "),
+            report::told(&self.tasks),
+            self.folder,
+        )
+    }
+}
+
+/// The sums of the topics' ends. A topic that can't be asked is left out: a summary is no reason
+/// to fail.
+async fn ends(log: &AnyLog) -> BTreeMap<&'static str, i64> {
+    let mut ends = BTreeMap::new();
+    for topic in topic::ALL {
+        if let Ok(extents) = log.extents(topic).await {
+            ends.insert(topic, extents.values().map(|extent| extent.end).sum());
+        }
+    }
+    ends
+}
+
+/// Prints what a run would start, and where its data would lie.
+///
+/// # Errors
+/// When stdout can't be written.
+pub fn plan(settings: &Settings) -> anyhow::Result<()> {
+    let sources: Vec<String> = sources::planned(settings).iter().map(ToString::to_string).collect();
+    let (log, store) = (settings.log_url().to_string(), settings.store_url().to_string());
+    let plan = json!({ "sources": sources, "log": log, "store": store, "folder": settings.data });
+    output::one(settings.output, "up", &plan, || {
+        format!(
+            "sources: {}\nlog: {log}\nstore: {store}\ndata folder: {}\n",
+            sources.join("\n         "),
+            settings.data.display(),
+        )
+    })
+}
