@@ -1,6 +1,7 @@
 //! Sources to event log: X posts, archives, AURIN features.
 
 pub mod archive;
+pub mod aurin;
 mod error;
 pub mod metrics;
 mod outbox;

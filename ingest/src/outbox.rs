@@ -1,7 +1,7 @@
 //! Small batches on their way to the log, several at a time, within bounds.
 
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bowerbird_stream::EventLog;
@@ -99,6 +99,23 @@ impl<L: EventLog> Outbox<L> {
             () = leaves => {
                 self.send();
                 Ok(())
+            }
+        }
+    }
+
+    /// Waits for `future`, while what is on its way goes on.
+    ///
+    /// # Errors
+    /// [`Unpublished::Stopped`] as soon as the shutdown begins, and as [`turn`](Self::turn).
+    pub async fn meanwhile<F: Future>(&mut self, future: F) -> Result<F::Output, Unpublished> {
+        let mut future = pin!(future);
+        let cancel = self.cancel.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Unpublished::Stopped),
+                done = &mut future => return Ok(done),
+                sent = self.turn() => sent?,
             }
         }
     }

@@ -24,6 +24,7 @@ mod tests;
 
 pub use problem::Problem;
 pub use reader::Reader;
+pub(crate) use scalar::Scalar;
 
 /// Where and when something was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

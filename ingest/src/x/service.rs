@@ -1,7 +1,5 @@
 //! Connects, harvests, and connects again, until it is stopped.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +128,7 @@ impl<L: EventLog> Harvester<L> {
             if !again.after.is_zero() {
                 self.standing.source(Some(again.reason));
             }
-            if self.meanwhile(tokio::time::sleep(again.after)).await.is_err() {
+            if self.outbox.meanwhile(tokio::time::sleep(again.after)).await.is_err() {
                 break;
             }
         }
@@ -151,7 +149,7 @@ impl<L: EventLog> Harvester<L> {
         let (client, endpoint, config) =
             (self.client.clone(), self.endpoint.clone(), self.config.clone());
         let opening = async move { Connection::open(client, &endpoint, &config).await };
-        let mut connection = match self.meanwhile(opening).await? {
+        let mut connection = match self.outbox.meanwhile(opening).await.map_err(|_| Stopped)? {
             Ok(connection) => connection,
             Err(failure) => return Ok((failure, None)),
         };
@@ -198,19 +196,6 @@ impl<L: EventLog> Harvester<L> {
                 },
             }
             self.rejected(connection);
-        }
-    }
-
-    /// Waits for `future`, while what is on its way to the log goes on.
-    async fn meanwhile<F: Future>(&mut self, future: F) -> Result<F::Output, Stopped> {
-        let mut future = pin!(future);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(Stopped),
-                done = &mut future => return Ok(done),
-                sent = self.outbox.turn() => went_on(sent)?,
-            }
         }
     }
 

@@ -1,0 +1,69 @@
+//! What a WFS does wrong.
+
+use thiserror::Error;
+
+/// Why a request gave nothing, or a poll is not whole. The text says what to do; it never holds a
+/// secret.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Fault {
+    /// 401.
+    #[error(
+        "the WFS refuses the credentials (401): AURIN's expire after 90 days; renew them with \
+         AURIN, then set aurin.user and aurin.password"
+    )]
+    Unauthorised,
+    /// 403.
+    #[error("these credentials may not read it (403): ask AURIN for access to this data set{0}")]
+    Forbidden(String),
+    /// The type is not in the capabilities.
+    #[error(
+        "the WFS has no type {type_name}: check aurin.datasets against its capabilities{nearest}"
+    )]
+    MissingType {
+        /// What was asked for.
+        type_name: String,
+        /// A name that is there and much like it, for the text.
+        nearest: String,
+    },
+    /// An exception report, under whatever status.
+    #[error("the WFS answers with an exception: {code}: {text}")]
+    Exception {
+        /// Its code.
+        code: String,
+        /// What it says.
+        text: String,
+    },
+    /// A page for people, where data should be.
+    #[error("the WFS answers with {0} instead of data: is aurin.base_url right?")]
+    NotData(String),
+    /// The body is no GeoJSON feature collection.
+    #[error("the WFS's answer is no GeoJSON feature collection: {0}")]
+    Malformed(String),
+    /// The body ends too early.
+    #[error("the WFS's answer ends in the middle, after {0} features")]
+    Truncated(u64),
+    /// A feature is too large.
+    #[error("a feature has more than {0} bytes")]
+    FeatureTooLarge(usize),
+    /// Another status.
+    #[error("the WFS answers with status {0}")]
+    Http(u16),
+    /// No connection, or it broke.
+    #[error("the WFS can't be reached: {0}")]
+    Network(String),
+}
+
+impl Fault {
+    /// Whether the same request may be answered later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Truncated(_) | Self::NotData(_) => true,
+            Self::Http(status) => *status == 429 || *status >= 500,
+            // What the server could not do, not what it did not understand.
+            Self::Exception { code, .. } => {
+                matches!(code.as_str(), "NoApplicableCode" | "OperationProcessingFailed")
+            }
+            _ => false,
+        }
+    }
+}

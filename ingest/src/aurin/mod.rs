@@ -1,0 +1,34 @@
+//! Harvesting data sets of AURIN, or of any WFS 2.0 that gives GeoJSON.
+//!
+//! A poll asks whether the type is there and how many features it has, then for pages sorted by a
+//! unique key, each beginning where the features received so far end: servers give fewer than they
+//! are asked for without a word. Pages are cut into features while they arrive ([`scan`]). At the
+//! end the distinct ids are compared with the number that there should be, and the poll is a fact
+//! in the journal, whole or not.
+
+mod config;
+mod fault;
+mod feature;
+mod poll;
+mod scan;
+mod service;
+mod wfs;
+mod xml;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+pub use config::{AurinConfig, DatasetConfig};
+pub use fault::Fault;
+pub use poll::{Outcome, PollReport};
+pub use service::{AurinSummary, once, run};
+pub use wfs::{Page, Wfs};
+pub use xml::FeatureType;
+
+/// RFC 3986 3.3: what may stand in a path as it is; a type name's colon may.
+const RESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// `ce_source` of a data set's events, and the key of its facts in the journal.
+pub fn source(type_name: &str) -> String {
+    format!("aurin:{}", utf8_percent_encode(type_name, RESERVED))
+}

@@ -1,0 +1,273 @@
+//! Cutting a GeoJSON feature collection into its features while it arrives, so that memory holds
+//! one feature and not one page, and noticing when the body is something else.
+
+use bytes::{Bytes, BytesMut};
+
+use super::fault::Fault;
+
+/// The most that is kept of markup, to say what it was.
+const MAX_MARKUP_BYTES: usize = 16 << 10;
+const MAX_NAME_BYTES: usize = 64;
+
+/// Takes a body piece by piece.
+#[derive(Debug)]
+pub struct Scanner {
+    max_feature_bytes: usize,
+    /// Objects and lists that are open.
+    depth: u32,
+    string: InString,
+    /// The last name or text at the depth of the collection's own members.
+    name: Vec<u8>,
+    /// Inside the list of features.
+    in_features: bool,
+    /// There was such a list.
+    had_features: bool,
+    /// The feature under way.
+    feature: Option<BytesMut>,
+    features: u64,
+    ended: bool,
+    markup: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InString {
+    No,
+    Yes,
+    Escaped,
+}
+
+impl Scanner {
+    /// A scanner that takes features up to this size.
+    pub fn new(max_feature_bytes: usize) -> Self {
+        Self {
+            max_feature_bytes,
+            depth: 0,
+            string: InString::No,
+            name: Vec::new(),
+            in_features: false,
+            had_features: false,
+            feature: None,
+            features: 0,
+            ended: false,
+            markup: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece, and hands out the features that end in it, their bytes untouched.
+    ///
+    /// # Errors
+    /// When it can't be a feature collection any more.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<Bytes>) -> Result<(), Fault> {
+        if !self.markup.is_empty() {
+            self.keep_markup(piece);
+            return Ok(());
+        }
+        let mut kept_from = 0;
+        let mut at = 0;
+        while at < piece.len() {
+            if self.string == InString::Yes {
+                // Most bytes of a body stand in strings and numbers: pass over them quickly.
+                let end = memchr::memchr2(b'"', b'\\', &piece[at..]);
+                let end = end.map_or(piece.len(), |end| at + end);
+                self.keep_name(&piece[at..end]);
+                at = end;
+                if at == piece.len() {
+                    break;
+                }
+            }
+            let byte = piece[at];
+            match self.string {
+                InString::Escaped => self.string = InString::Yes,
+                InString::Yes => {
+                    self.string = if byte == b'"' { InString::No } else { InString::Escaped };
+                }
+                InString::No => match byte {
+                    // No JSON has this outside of a string.
+                    b'<' => {
+                        self.keep_markup(&piece[at..]);
+                        return Ok(());
+                    }
+                    _ if self.ended && !byte.is_ascii_whitespace() => {
+                        return Err(Fault::Malformed("there is more after its end".to_owned()));
+                    }
+                    b'"' => {
+                        self.string = InString::Yes;
+                        self.name.clear();
+                    }
+                    b'{' | b'[' => {
+                        if self.open(byte)? {
+                            kept_from = at;
+                        }
+                    }
+                    b'}' | b']' => {
+                        if self.close()? {
+                            let mut feature = self.feature.take().unwrap_or_default();
+                            self.keep(&mut feature, &piece[kept_from..=at])?;
+                            self.features += 1;
+                            out.push(feature.freeze());
+                        }
+                    }
+                    _ if self.depth == 0 && !byte.is_ascii_whitespace() => {
+                        return Err(Fault::Malformed("it does not begin with {".to_owned()));
+                    }
+                    _ => {}
+                },
+            }
+            at += 1;
+        }
+        if let Some(mut feature) = self.feature.take() {
+            self.keep(&mut feature, &piece[kept_from..])?;
+            self.feature = Some(feature);
+        }
+        Ok(())
+    }
+
+    /// The body has ended: how many features it had.
+    ///
+    /// # Errors
+    /// When it is not whole, or was no feature collection.
+    pub fn finish(self) -> Result<u64, Fault> {
+        if !self.markup.is_empty() {
+            let markup = String::from_utf8_lossy(&self.markup);
+            let other = || Fault::NotData("markup (HTML or XML)".to_owned());
+            return Err(super::xml::exception(&markup).unwrap_or_else(other));
+        }
+        match (self.ended, self.had_features) {
+            (false, _) => Err(Fault::Truncated(self.features)),
+            (true, false) => Err(Fault::Malformed("it has no list of features".to_owned())),
+            (true, true) => Ok(self.features),
+        }
+    }
+
+    /// Opens an object or list; `true` when a feature begins.
+    fn open(&mut self, byte: u8) -> Result<bool, Fault> {
+        if self.depth == 0 && byte != b'{' {
+            return Err(Fault::Malformed("it does not begin with {".to_owned()));
+        }
+        self.depth += 1;
+        if self.depth == 2 && byte == b'[' && self.name == b"features" {
+            self.in_features = true;
+            self.had_features = true;
+        }
+        let begins = self.in_features && self.depth == 3 && byte == b'{';
+        if begins {
+            self.feature = Some(BytesMut::new());
+        }
+        Ok(begins)
+    }
+
+    /// Closes an object or list; `true` when a feature ends.
+    fn close(&mut self) -> Result<bool, Fault> {
+        let Some(depth) = self.depth.checked_sub(1) else {
+            return Err(Fault::Malformed("it closes what was not open".to_owned()));
+        };
+        self.depth = depth;
+        match depth {
+            0 => self.ended = true,
+            1 => {
+                self.in_features = false;
+                self.name.clear();
+            }
+            2 if self.in_features => return Ok(self.feature.is_some()),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn keep(&self, feature: &mut BytesMut, part: &[u8]) -> Result<(), Fault> {
+        if feature.len() + part.len() > self.max_feature_bytes {
+            return Err(Fault::FeatureTooLarge(self.max_feature_bytes));
+        }
+        feature.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn keep_name(&mut self, part: &[u8]) {
+        if self.depth == 1 {
+            let room = MAX_NAME_BYTES.saturating_sub(self.name.len());
+            self.name.extend_from_slice(&part[..room.min(part.len())]);
+        }
+    }
+
+    fn keep_markup(&mut self, part: &[u8]) {
+        let room = MAX_MARKUP_BYTES.saturating_sub(self.markup.len());
+        self.markup.extend_from_slice(&part[..room.min(part.len())]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn scan(body: &[u8], cut: usize) -> Result<Vec<Bytes>, Fault> {
+        let (mut scanner, mut out) = (Scanner::new(1_000), Vec::new());
+        for piece in body.chunks(cut.max(1)) {
+            scanner.push(piece, &mut out)?;
+        }
+        let features = scanner.finish()?;
+        assert_eq!(features, out.len() as u64);
+        Ok(out)
+    }
+
+    #[test]
+    fn tells_what_is_no_collection() {
+        let exception = "<ows:ExceptionReport><ows:Exception exceptionCode=\"A\"><ows:ExceptionText>\
+                         lost</ows:ExceptionText></ows:Exception></ows:ExceptionReport>";
+        let lost = Fault::Exception { code: "A".into(), text: "lost".into() };
+        for (body, expected) in [
+            ("", Fault::Truncated(0)),
+            ("{\"features\":[{\"a\":1},{\"b\"", Fault::Truncated(1)),
+            ("{\"features\":[", Fault::Truncated(0)),
+            ("<!DOCTYPE html><html></html>", Fault::NotData("markup (HTML or XML)".into())),
+            (exception, lost.clone()),
+            (&format!("{{\"features\":[{{\"a\":{exception}"), lost.clone()),
+            (&format!("{{\"features\":[]}}{exception}"), lost),
+            ("[]", Fault::Malformed("it does not begin with {".into())),
+            ("oops", Fault::Malformed("it does not begin with {".into())),
+            ("{}", Fault::Malformed("it has no list of features".into())),
+            ("{\"features\":[]}{}", Fault::Malformed("there is more after its end".into())),
+        ] {
+            for cut in [1, 7, 10_000] {
+                assert_eq!(scan(body.as_bytes(), cut), Err(expected.clone()), "{body}");
+            }
+        }
+        let large = format!("{{\"features\":[{{\"a\":\"{}\"}}]}}", "x".repeat(2_000));
+        assert_eq!(scan(large.as_bytes(), 64), Err(Fault::FeatureTooLarge(1_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn features_come_out_as_they_went_in(
+            texts in prop::collection::vec(any::<String>(), 0..6),
+            cut in 1_usize..40,
+            pretty in any::<bool>(),
+        ) {
+            let features: Vec<Value> = texts
+                .iter()
+                .map(|text| json!({"type": "Feature", "features": [{}], "p": {"<t": [text, "\\\""]}}))
+                .collect();
+            let name = texts.first();
+            let page = json!({
+                "name": name, "x": {"features": [{"no": 1}]}, "bbox": [1, 2],
+                "features": features, "numberMatched": 3, "last": [[{}]],
+            });
+            let body = if pretty {
+                serde_json::to_string_pretty(&page).unwrap()
+            } else {
+                page.to_string()
+            };
+            let found = scan(body.as_bytes(), cut).unwrap();
+            let found: Vec<Value> = found.iter().map(|f| serde_json::from_slice(f).unwrap()).collect();
+            prop_assert_eq!(found, features);
+        }
+
+        #[test]
+        fn never_panics(body in prop::collection::vec(
+            prop::sample::select(b"{}[]\"\\,:<a features".to_vec()), 0..80), cut in 1_usize..9) {
+            scan(&body, cut).ok();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The client of a WFS 2.0: which types there are, how many features, and pages of them.
+
+use std::time::Duration;
+
+use bowerbird_stream::retry::{Verdict, retry};
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::config::AurinConfig;
+use super::fault::Fault;
+use super::scan::Scanner;
+use super::xml::{self, FeatureType};
+use crate::error::{IngestError, chain};
+
+/// The largest document that is read whole: capabilities of some thousands of types.
+const MAX_DOCUMENT_BYTES: usize = 64 << 20;
+/// How much of a refusal is read.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+/// A client for one WFS.
+#[derive(Clone, Debug)]
+pub struct Wfs {
+    client: reqwest::Client,
+    base_url: Url,
+    credentials: Option<(String, SecretString)>,
+    config: Limits,
+}
+
+#[derive(Clone, Debug)]
+struct Limits {
+    page_size: u32,
+    max_feature_bytes: usize,
+    retry: bowerbird_stream::retry::RetryPolicy,
+}
+
+/// A page under way.
+pub struct Page {
+    response: Response,
+    scanner: Option<Scanner>,
+}
+
+impl Wfs {
+    /// A client.
+    ///
+    /// # Errors
+    /// When the address makes no sense, or no HTTP client can be made.
+    pub fn new(config: &AurinConfig) -> Result<Self, IngestError> {
+        if config.base_url.has_authority() && config.base_url.password().is_some() {
+            let reason = "it holds a password: set aurin.user and aurin.password".to_owned();
+            return Err(IngestError::Config { key: "aurin.base_url", reason });
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.timeout)
+            .user_agent(concat!("bowerbird/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| IngestError::Client(chain(&error)))?;
+        Ok(Self {
+            client,
+            base_url: config.base_url.clone(),
+            credentials: config.credentials.clone(),
+            config: Limits {
+                page_size: config.page_size,
+                max_feature_bytes: config.max_feature_bytes,
+                retry: config.retry.clone(),
+            },
+        })
+    }
+
+    /// The types that there are.
+    ///
+    /// # Errors
+    /// What the WFS does wrong.
+    pub async fn types(&self) -> Result<Vec<FeatureType>, Fault> {
+        let body = self.document(&[("request", "GetCapabilities")]).await?;
+        xml::capabilities(&body)
+    }
+
+    /// How many features a type has; nothing when the server does not know.
+    ///
+    /// # Errors
+    /// What the WFS does wrong.
+    pub async fn hits(&self, type_name: &str) -> Result<Option<u64>, Fault> {
+        // As XML: some servers answer hits as JSON with an empty body.
+        let parameters =
+            [("request", "GetFeature"), ("typeNames", type_name), ("resultType", "hits")];
+        xml::hits(&self.document(&parameters).await?)
+    }
+
+    /// Asks for the page that begins with the feature at `start`, in the order of `sort_by`.
+    ///
+    /// # Errors
+    /// What the WFS does wrong.
+    pub async fn page(&self, type_name: &str, sort_by: &str, start: u64) -> Result<Page, Fault> {
+        let (count, start) = (self.config.page_size.to_string(), start.to_string());
+        let parameters = [
+            ("request", "GetFeature"),
+            ("typeNames", type_name),
+            ("outputFormat", "application/json"),
+            ("srsName", "EPSG:4326"),
+            ("count", &count),
+            ("startIndex", &start),
+            ("sortBy", sort_by),
+        ];
+        let response = self.patiently(|| self.ask(&parameters)).await?;
+        Ok(Page { response, scanner: Some(Scanner::new(self.config.max_feature_bytes)) })
+    }
+
+    /// How long to wait before a page that broke is asked for again.
+    pub(super) fn wait(&self, attempt: u32) -> Duration {
+        self.config.retry.delay(attempt)
+    }
+
+    /// Asks, and asks again where that may help.
+    async fn patiently<T, F>(&self, ask: impl FnMut() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let judge = |fault: &Fault| {
+            if fault.is_transient() { Verdict::Again { after: None } } else { Verdict::GiveUp }
+        };
+        let notify = |fault: &Fault, wait: Duration| {
+            tracing::warn!(%fault, ?wait, "asking the wfs again");
+        };
+        retry(&self.config.retry, judge, notify, ask).await
+    }
+
+    async fn document(&self, parameters: &[(&str, &str)]) -> Result<String, Fault> {
+        self.patiently(|| self.ask_document(parameters)).await
+    }
+
+    async fn ask_document(&self, parameters: &[(&str, &str)]) -> Result<String, Fault> {
+        let body = read(self.ask(parameters).await?, MAX_DOCUMENT_BYTES).await?;
+        if looks_like_html(&body) {
+            return Err(Fault::NotData("an HTML page".to_owned()));
+        }
+        xml::exception(&body).map_or(Ok(body), Err)
+    }
+
+    async fn ask(&self, parameters: &[(&str, &str)]) -> Result<Response, Fault> {
+        let mut url = self.base_url.clone();
+        url.query_pairs_mut()
+            .extend_pairs([("service", "WFS"), ("version", "2.0.0")])
+            .extend_pairs(parameters);
+        let mut request = self.client.get(url);
+        if let Some((user, password)) = &self.credentials {
+            request = request.basic_auth(user, Some(password.expose_secret()));
+        }
+        let response = request.send().await.map_err(network)?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::UNAUTHORIZED => Err(Fault::Unauthorised),
+            status => Err(refusal(status, response).await),
+        }
+    }
+}
+
+impl Page {
+    /// The next features; nothing at the end of the page. Cancel safe.
+    ///
+    /// # Errors
+    /// What the WFS does wrong; features handed out before are as good as any.
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Fault> {
+        let Some(scanner) = &mut self.scanner else { return Ok(None) };
+        let mut features = Vec::new();
+        while features.is_empty() {
+            let Some(piece) = self.response.chunk().await.map_err(network)? else {
+                if let Some(scanner) = self.scanner.take() {
+                    scanner.finish()?;
+                }
+                return Ok(None);
+            };
+            scanner.push(&piece, &mut features)?;
+        }
+        Ok(Some(features))
+    }
+}
+
+/// What stands behind another status than 200.
+async fn refusal(status: StatusCode, response: Response) -> Fault {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_xml = kind.is_some_and(|kind| kind.contains("xml"));
+    let body = if is_xml { read(response, MAX_REFUSAL_BYTES).await.ok() } else { None };
+    let exception = body.as_deref().and_then(xml::exception);
+    match (status, exception) {
+        (StatusCode::FORBIDDEN, exception) => {
+            Fault::Forbidden(exception.map(|said| format!("; {said}")).unwrap_or_default())
+        }
+        // A server in trouble may be well later, whatever it says of it.
+        (status, Some(exception)) if !status.is_server_error() => exception,
+        (status, _) => Fault::Http(status.as_u16()),
+    }
+}
+
+async fn read(mut response: Response, bound: usize) -> Result<String, Fault> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(network)? {
+        body.extend_from_slice(&piece);
+        if body.len() > bound {
+            return Err(Fault::NotData(format!("a document of more than {bound} bytes")));
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+fn looks_like_html(body: &str) -> bool {
+    let begin: String = body.trim_start().chars().take(16).collect::<String>().to_lowercase();
+    begin.starts_with("<!doctype html") || begin.starts_with("<html")
+}
+
+fn network(error: reqwest::Error) -> Fault {
+    Fault::Network(chain(&error.without_url()))
+}

@@ -1,0 +1,183 @@
+//! The real client of a WFS, against the sample WFS over real HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bowerbird_ingest::IngestError;
+use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, DatasetConfig, Outcome, once, run};
+use bowerbird_sim::Running;
+use bowerbird_sim::wfs::{Config, Fault, sample_datasets, serve};
+use bowerbird_stream::retry::RetryPolicy;
+use bowerbird_stream::status::{State, status};
+use bowerbird_stream::topic;
+use harness::{TestLog, until};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+fn config(sim: &Running) -> AurinConfig {
+    let datasets = sample_datasets().map(|dataset| DatasetConfig {
+        type_name: dataset.type_name.to_owned(),
+        id_property: dataset.id_property.to_owned(),
+        licence: dataset.licence.to_owned(),
+        attribution: dataset.attribution.to_owned(),
+        interval: Duration::from_millis(50),
+    });
+    let url = format!("{}/wfs", sim.url()).parse().unwrap();
+    let config = AurinConfig::new(url, datasets.to_vec());
+    let ms = Duration::from_millis;
+    let retry = RetryPolicy { initial: ms(5), max: ms(20), ..config.retry };
+    AurinConfig { page_size: 400, retry, ..config }
+}
+
+async fn poll(test: &TestLog, config: AurinConfig) -> AurinSummary {
+    let (reporter, _status) = status("ingest-aurin");
+    once(test.log.clone(), config, reporter, CancellationToken::new()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_feature_is_an_event_as_it_came() {
+    let test = TestLog::new().await;
+    // Fewer a page than asked for, which the server does not say.
+    let sim = serve(Config { max_count: Some(150), ..Config::default() }).await.unwrap();
+    let config = config(&sim);
+    let summary = poll(&test, config.clone()).await;
+    assert!(summary.is_complete(&config.datasets), "{summary:?}");
+    assert_eq!(summary.published, 2_000);
+    let events = test.events(topic::FEATURES).await;
+    let keys: BTreeSet<&str> = events.iter().map(|event| event.key.as_str()).collect();
+    assert_eq!((events.len(), keys.len()), (2_000, 2_000));
+    for event in &events {
+        let value: Value = serde_json::from_slice(event.value.as_ref().unwrap()).unwrap();
+        assert_eq!(value["type"], "Feature");
+        let dataset = &event.extensions["dataset"];
+        let sample = sample_datasets().into_iter().find(|d| d.type_name == dataset).unwrap();
+        let id = value["properties"][sample.id_property].as_str().unwrap();
+        assert_eq!(event.key, format!("{dataset}:{id}"));
+        assert_eq!(event.extensions["licence"], sample.licence);
+        assert_eq!(event.extensions["attribution"], sample.attribution);
+        assert_eq!(event.time, summary.polls[dataset].started);
+    }
+    let polls = test.journal("poll.finished").await;
+    assert_eq!(polls.len(), 2);
+    assert_eq!(polls[0]["outcome"], "complete");
+    assert_eq!((&polls[0]["matched"], &polls[0]["distinct"]), (&json!(1_400), &json!(1_400)));
+    assert_eq!(polls[0]["pages"], 10);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_page_is_asked_for_again_and_nothing_is_published_twice() {
+    let test = TestLog::new().await;
+    let faults = vec![
+        Fault::None,
+        Fault::ExceptionUnder200,
+        Fault::ExceptionInBody,
+        Fault::None,
+        Fault::Truncated,
+        Fault::HtmlPage,
+        Fault::None,
+        Fault::Unavailable,
+    ];
+    let sim = serve(Config { faults, ..Config::default() }).await.unwrap();
+    let config = config(&sim);
+    let summary = poll(&test, config.clone()).await;
+    assert!(summary.is_complete(&config.datasets), "{summary:?}");
+    assert_eq!(test.records(topic::FEATURES).await.len(), 2_000);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_is_not_whole_says_why() {
+    let test = TestLog::new().await;
+    let sim =
+        serve(Config { faults: vec![Fault::Truncated; 30], ..Config::default() }).await.unwrap();
+    let base = config(&sim);
+    let mut config = base.clone();
+    // A state is no key: many features share it.
+    config.datasets[1].id_property = "ste_name".to_owned();
+    let summary = poll(&test, config.clone()).await;
+    assert!(!summary.is_complete(&config.datasets));
+    for dataset in &config.datasets {
+        let report = &summary.polls[&dataset.type_name];
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert!(report.reason.as_ref().unwrap().contains("ends in the middle"), "{report:?}");
+    }
+    let polls = test.journal("poll.finished").await;
+    assert_eq!(polls[0]["outcome"], "failed");
+    sim.shutdown().await;
+
+    let sim = serve(Config::default()).await.unwrap();
+    config.base_url = self::config(&sim).base_url;
+    config.datasets[0].type_name = "abs_personal_income_total_income_sa2_2011_2018".to_owned();
+    let summary = poll(&test, config.clone()).await;
+    let report = &summary.polls[&config.datasets[0].type_name];
+    assert!(
+        report.reason.as_ref().unwrap().contains("it has datasource-AU_Govt_ABS"),
+        "{report:?}"
+    );
+    let report = &summary.polls[&config.datasets[1].type_name];
+    assert_eq!(report.outcome, Outcome::Incomplete);
+    assert!(report.reason.as_ref().unwrap().contains("not unique"), "{report:?}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_sent_and_their_refusal_says_what_to_do() {
+    let test = TestLog::new().await;
+    let password = || "se cret:ä".to_owned().into();
+    let credentials = Some(("harvester".to_owned(), password()));
+    let sim = serve(Config { credentials, ..Config::default() }).await.unwrap();
+    let mut config = config(&sim);
+    let (reporter, status) = status("ingest-aurin");
+    let cancel = CancellationToken::new();
+    let polling = tokio::spawn(run(test.log.clone(), config.clone(), reporter, cancel.clone()));
+    until("paused", async || matches!(status.get(), State::Paused { .. })).await;
+    let State::Paused { reason } = status.get() else { panic!() };
+    assert!(reason.contains("401") && reason.contains("90 days"), "{reason}");
+    cancel.cancel();
+    polling.await.unwrap().unwrap();
+    assert_eq!(status.get(), State::Stopped);
+
+    config.credentials = Some(("harvester".to_owned(), password()));
+    assert!(poll(&test, config.clone()).await.is_complete(&config.datasets));
+    assert!(!format!("{config:?}").contains("se cret"));
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_by_the_clock_and_publishes_what_changed() {
+    let test = TestLog::new().await;
+    let sim = serve(Config { features: 100, ..Config::default() }).await.unwrap();
+    let config = config(&sim);
+    let (reporter, status) = status("ingest-aurin");
+    let cancel = CancellationToken::new();
+    let polling = tokio::spawn(run(test.log.clone(), config, reporter, cancel.clone()));
+    until("six polls", async || test.journal("poll.finished").await.len() >= 6).await;
+    assert_eq!(status.get(), State::Running);
+    cancel.cancel();
+    let summary: Result<AurinSummary, IngestError> = polling.await.unwrap();
+    let summary = summary.unwrap();
+    assert_eq!((summary.published, summary.error), (100, None));
+    assert_eq!(test.records(topic::FEATURES).await.len(), 100);
+    let polls = test.journal("poll.finished").await;
+    let published: u64 = polls.iter().map(|poll| poll["published"].as_u64().unwrap()).sum();
+    assert_eq!(published, 100);
+    assert_eq!(polls[3]["unchanged"], polls[3]["distinct"]);
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_told() {
+    let test = TestLog::new().await;
+    let sim = serve(Config::default()).await.unwrap();
+    let config = config(&sim);
+    sim.shutdown().await;
+    let summary = poll(&test, config.clone()).await;
+    assert!(!summary.is_complete(&config.datasets));
+    let report = summary.polls.values().next().unwrap();
+    assert!(report.reason.as_ref().unwrap().contains("can't be reached"), "{report:?}");
+}
