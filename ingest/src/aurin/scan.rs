@@ -95,12 +95,14 @@ impl Scanner {
                         self.name.clear();
                     }
                     b'{' | b'[' => {
-                        if self.open(byte)? {
+                        let begins = self.open(byte)?;
+                        if begins {
                             kept_from = at;
                         }
                     }
                     b'}' | b']' => {
-                        if self.close()? {
+                        let ends = self.close()?;
+                        if ends {
                             let mut feature = self.feature.take().unwrap_or_default();
                             self.keep(&mut feature, &piece[kept_from..=at])?;
                             self.features += 1;
