@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bowerbird_infra::InfraError;
+use bowerbird_ingest::IngestError;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,7 @@ fn chain(error: &anyhow::Error) -> String {
 fn is_wrong_use(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<WrongUse>()
+            || matches!(cause.downcast_ref(), Some(IngestError::Config { .. }))
             || matches!(
                 cause.downcast_ref(),
                 Some(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bowerbird_infra::config::{HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl, Userinfo};
 use bowerbird_ingest::archive::{ArchiveConfig, Input};
+use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
 use bowerbird_ingest::x::XConfig;
 use bowerbird_sink::SinkConfig;
 use bowerbird_store::AnyStore;
@@ -75,6 +76,30 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         max_item_bytes: section.max_item_bytes,
         drain_timeout: settings.drain_timeout(),
         ..XConfig::new(base_url.parse()?, bearer.get())
+    })
+}
+
+/// How the configured data sets are polled.
+///
+/// # Errors
+/// When the address is none.
+pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
+    let section = &settings.config().aurin;
+    let (user, password) = (section.user.as_deref(), section.password.as_ref());
+    let who = credentials(user, password, section.base_url.userinfo.as_ref());
+    let datasets = section.datasets.iter().map(|dataset| DatasetConfig {
+        type_name: dataset.type_name.clone(),
+        id_property: dataset.id_property.clone(),
+        licence: dataset.licence.clone(),
+        attribution: dataset.attribution.clone(),
+        interval: Duration::from_secs(dataset.interval_s),
+    });
+    Ok(AurinConfig {
+        credentials: who.map(|(user, password)| (user.to_owned(), password.get())),
+        page_size: section.page_size,
+        timeout: Duration::from_millis(section.timeout_ms),
+        drain_timeout: settings.drain_timeout(),
+        ..AurinConfig::new(section.base_url.base.parse()?, datasets.collect())
     })
 }
 

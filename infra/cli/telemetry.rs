@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::args::{Cli, LogFormat};
+use crate::args::{Cli, Command, LogFormat};
 
 /// What is drawn on stderr: progress bars and the live status. Logs go above it.
 pub static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -47,6 +47,10 @@ pub fn install(cli: &Cli) -> anyhow::Result<()> {
 fn level(cli: &Cli) -> &'static str {
     match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
+        // Its live status tells the rest.
+        (false, 0) if matches!(cli.command, Command::Up(_)) => {
+            "warn,bowerbird::up=info,bowerbird_stream::status=info"
+        }
         (false, 0) if cli.command.is_service() => "warn,bowerbird=info",
         (false, 0) => "warn",
         (false, 1) => "info,bowerbird=debug",

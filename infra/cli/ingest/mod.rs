@@ -1,10 +1,12 @@
 //! `bowerbird ingest`
 
 mod archive;
+mod aurin;
 mod x;
 
 use clap::Subcommand;
 
+pub use aurin::spawn as spawn_aurin;
 pub use x::{any_token, spawn as spawn_x};
 
 use crate::failure::Outcome;
@@ -16,6 +18,8 @@ use crate::shutdown::Shutdown;
 pub enum Arguments {
     /// Follow X's filtered stream
     X(x::Arguments),
+    /// Poll the configured data sets of a WFS
+    Aurin(aurin::Arguments),
     /// Import archives of posts
     Archive(archive::Arguments),
 }
@@ -25,6 +29,7 @@ impl Arguments {
     pub fn is_service(&self) -> bool {
         match self {
             Self::X(_) => true,
+            Self::Aurin(arguments) => !arguments.once,
             Self::Archive(_) => false,
         }
     }
@@ -38,6 +43,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     match arguments {
         Arguments::X(arguments) => x::run(arguments, settings, shutdown).await,
+        Arguments::Aurin(arguments) => aurin::run(arguments, settings, shutdown).await,
         Arguments::Archive(arguments) => archive::run(arguments, settings, shutdown).await,
     }
 }

@@ -77,8 +77,11 @@ impl Live {
         ticks.tick().await;
         let line = progress::line();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            // A database that is not there yet holds nothing; a store that can't be asked is not
+            // known.
             let documents = async |database: &str| {
-                store.database(database).await.ok().flatten().map(|found| found.documents)
+                let found = store.database(database).await.ok()?;
+                Some(found.map_or(0, |found| found.documents))
             };
             let counts = async { (documents("posts").await, documents("features").await) };
             let Some((posts, features)) = cancel.run_until_cancelled(counts).await else { break };

@@ -1,7 +1,10 @@
 //! The sources of `up`: the real ones where they are configured, else the simulators.
 
 use std::fmt;
+use std::time::Duration;
 
+use bowerbird_ingest::aurin::DatasetConfig;
+use bowerbird_sim::wfs::{self, SampleDataset};
 use bowerbird_sim::{Running, x};
 use bowerbird_stream::AnyLog;
 
@@ -12,6 +15,9 @@ use crate::report::Reports;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::sim;
+
+/// How often the sample is polled: often enough to be seen.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A source, and why it is this one; for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +57,27 @@ impl fmt::Display for Source {
 
 /// The sources that would be harvested.
 pub fn planned(settings: &Settings) -> Vec<Source> {
-    vec![x_source(settings, None)]
+    vec![x_source(settings, None), aurin_source(settings, None)]
+}
+
+/// Whether the WFS to poll is the sample. Data sets without credentials are an open WFS.
+fn samples(settings: &Settings) -> bool {
+    let section = &settings.config().aurin;
+    section.user.is_none() && section.datasets.is_empty()
+}
+
+fn aurin_source(settings: &Settings, simulator: Option<&Running>) -> Source {
+    let url = settings.config().aurin.base_url.base.clone();
+    if samples(settings) {
+        let url = simulator.map(wfs_url);
+        Source::Simulated { name: "aurin", url, key: "aurin.user" }
+    } else {
+        Source::Real { name: "aurin", url }
+    }
+}
+
+fn wfs_url(running: &Running) -> String {
+    running.url() + sim::WFS_PATH
 }
 
 fn x_source(settings: &Settings, simulator: Option<&Running>) -> Source {
@@ -74,6 +100,17 @@ pub async fn spawn(
     settings: &Settings,
     reports: &Reports,
 ) -> anyhow::Result<Vec<Source>> {
+    let x = spawn_x(service, log, settings, reports).await?;
+    let aurin = spawn_aurin(service, log, settings, reports).await?;
+    Ok(vec![x, aurin])
+}
+
+async fn spawn_x(
+    service: &mut Service,
+    log: &AnyLog,
+    settings: &Settings,
+    reports: &Reports,
+) -> anyhow::Result<Source> {
     let section = &settings.config().x;
     let (simulator, config) = match &section.bearer_token {
         Some(token) => (None, parts::x(settings, &section.base_url.base, token)?),
@@ -85,14 +122,43 @@ pub async fn spawn(
     };
     let source = x_source(settings, simulator.as_ref());
     ingest::spawn_x(service, log.clone(), config, reports);
-    if let Some(running) = simulator {
-        keep(service, "the simulator of X", running);
+    keep(service, "the simulator of X", simulator);
+    Ok(source)
+}
+
+async fn spawn_aurin(
+    service: &mut Service,
+    log: &AnyLog,
+    settings: &Settings,
+    reports: &Reports,
+) -> anyhow::Result<Source> {
+    let mut config = parts::aurin(settings)?;
+    let mut simulator = None;
+    if samples(settings) {
+        let running = wfs::serve(sim::wfs_config(settings)).await?;
+        config.base_url = wfs_url(&running).parse()?;
+        config.datasets = wfs::sample_datasets().map(sample).to_vec();
+        simulator = Some(running);
     }
-    Ok(vec![source])
+    let source = aurin_source(settings, simulator.as_ref());
+    ingest::spawn_aurin(service, log.clone(), config, reports);
+    keep(service, "the sample WFS", simulator);
+    Ok(source)
+}
+
+fn sample(dataset: SampleDataset) -> DatasetConfig {
+    DatasetConfig {
+        type_name: dataset.type_name.to_owned(),
+        id_property: dataset.id_property.to_owned(),
+        licence: dataset.licence.to_owned(),
+        attribution: dataset.attribution.to_owned(),
+        interval: SAMPLE_INTERVAL,
+    }
 }
 
 /// Keeps a simulator until the harvest has ended.
-fn keep(service: &mut Service, name: &'static str, running: Running) {
+fn keep(service: &mut Service, name: &'static str, simulator: Option<Running>) {
+    let Some(running) = simulator else { return };
     let token = service.crew.token(Stage::Work);
     service.crew.spawn(Stage::Support, name, async move {
         token.cancelled().await;
