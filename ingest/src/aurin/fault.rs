@@ -12,9 +12,17 @@ pub enum Fault {
          AURIN, then set aurin.user and aurin.password"
     )]
     Unauthorised,
-    /// 403.
-    #[error("these credentials may not read it (403): ask AURIN for access to this data set{0}")]
-    Forbidden(String),
+    /// 403, and nothing said of why.
+    #[error("these credentials may not read it (403): ask AURIN for access to this data set")]
+    Forbidden,
+    /// Another status than 200, with an exception that says why.
+    #[error("the WFS refuses the request ({status}): {said}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What it says.
+        said: String,
+    },
     /// The type is not in the capabilities.
     #[error(
         "the WFS has no type {type_name}: check aurin.datasets against its capabilities{nearest}"
@@ -25,7 +33,7 @@ pub enum Fault {
         /// A name that is there and much like it, for the text.
         nearest: String,
     },
-    /// An exception report, under whatever status.
+    /// An exception report under status 200.
     #[error("the WFS answers with an exception: {code}: {text}")]
     Exception {
         /// Its code.
@@ -58,7 +66,7 @@ impl Fault {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Network(_) | Self::Truncated(_) | Self::NotData(_) => true,
-            Self::Http(status) => *status == 429 || *status >= 500,
+            Self::Http(status) | Self::Refused { status, .. } => *status == 429 || *status >= 500,
             // What the server could not do, not what it did not understand.
             Self::Exception { code, .. } => {
                 matches!(code.as_str(), "NoApplicableCode" | "OperationProcessingFailed")

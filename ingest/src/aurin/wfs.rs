@@ -185,13 +185,12 @@ async fn refusal(status: StatusCode, response: Response) -> Fault {
     let is_xml = kind.is_some_and(|kind| kind.contains("xml"));
     let body = if is_xml { read(response, MAX_REFUSAL_BYTES).await.ok() } else { None };
     let exception = body.as_deref().and_then(xml::exception);
-    match (status, exception) {
-        (StatusCode::FORBIDDEN, exception) => {
-            Fault::Forbidden(exception.map(|said| format!("; {said}")).unwrap_or_default())
+    match exception {
+        Some(Fault::Exception { code, text }) => {
+            Fault::Refused { status: status.as_u16(), said: format!("{code}: {text}") }
         }
-        // A server in trouble may be well later, whatever it says of it.
-        (status, Some(exception)) if !status.is_server_error() => exception,
-        (status, _) => Fault::Http(status.as_u16()),
+        _ if status == StatusCode::FORBIDDEN => Fault::Forbidden,
+        _ => Fault::Http(status.as_u16()),
     }
 }
 
