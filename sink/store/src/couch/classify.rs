@@ -18,17 +18,17 @@ const QUOTED: usize = 200;
 
 /// What a request was about, for the message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub struct Asked<'a> {
     /// Which store.
-    pub(crate) address: &'a str,
+    pub address: &'a str,
     /// The database that it names, if any.
-    pub(crate) database: Option<&'a str>,
+    pub database: Option<&'a str>,
     /// Its size, in bytes.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 /// The error of an answer with a status other than 2xx.
-pub(crate) fn classify(
+pub fn classify(
     asked: Asked<'_>,
     status: u16,
     retry_after: Option<Duration>,
@@ -60,7 +60,7 @@ pub(crate) fn classify(
 }
 
 /// A `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
-pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     let wait = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -122,7 +122,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// The beginning of a text on one line.
-pub(crate) fn quote(text: &str) -> String {
+fn quote(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if words.chars().count() <= QUOTED {
         return words;

@@ -157,18 +157,8 @@ impl Http {
         Ok(body)
     }
 
-    /// The error of a request that got no whole answer.
-    pub(super) fn transport(&self, error: &reqwest::Error) -> StoreError {
-        let address = self.address().to_owned();
-        if error.is_timeout() && !error.is_connect() {
-            let seconds = self.config.request_timeout.as_secs_f64();
-            return StoreError::TimedOut { address, seconds };
-        }
-        let reason = root_cause(error);
-        if error.is_builder() {
-            return StoreError::Fatal { address, reason };
-        }
-        StoreError::Unreachable { address, reason }
+    fn transport(&self, error: &reqwest::Error) -> StoreError {
+        transport(self.address(), self.config.request_timeout, error)
     }
 
     /// The error of an answer that says it is a success and can't be understood.
@@ -179,6 +169,19 @@ impl Http {
             retry_after: None,
         }
     }
+}
+
+/// The error of a request that got no whole answer within `timeout`.
+pub fn transport(address: &str, timeout: Duration, error: &reqwest::Error) -> StoreError {
+    let address = address.to_owned();
+    if error.is_timeout() && !error.is_connect() {
+        return StoreError::TimedOut { address, seconds: timeout.as_secs_f64() };
+    }
+    let reason = root_cause(error);
+    if error.is_builder() {
+        return StoreError::Fatal { address, reason };
+    }
+    StoreError::Unreachable { address, reason }
 }
 
 /// What the system said: the innermost error. The outer ones repeat the URL.

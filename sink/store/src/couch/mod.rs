@@ -18,7 +18,9 @@ use std::sync::Arc;
 use reqwest::Method;
 
 pub use admin::client;
+pub use classify::{Asked, classify};
 pub use config::CouchConfig;
+pub use http::transport;
 
 use crate::body;
 use crate::couch::admin::Admin;

@@ -1,0 +1,4 @@
+// Facts about the harvest, by kind and time.
+function (doc) {
+  if (doc.type === "journal") emit([doc.kind, doc.time], null);
+}
