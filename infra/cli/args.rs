@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config, dashboard, ingest, init, lag, sim, sink, topics, up, verify};
+use crate::{config, dashboard, ingest, init, lag, mapreduce, sim, sink, topics, up, verify};
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
 /// MapReduce.
@@ -85,6 +85,9 @@ pub enum Command {
     Lag(lag::Arguments),
     /// Compare the event log with the documents; exit 1 if anything differs
     Verify(verify::Arguments),
+    /// Deploy design documents, or query their views
+    #[command(subcommand)]
+    Mapreduce(mapreduce::Arguments),
     /// Serve the lag dashboard and its API
     Dashboard(dashboard::Arguments),
     /// Run a simulator, to try things on

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use bowerbird_infra::InfraError;
 use bowerbird_ingest::IngestError;
+use bowerbird_mapreduce::ViewError;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,7 @@ fn is_wrong_use(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<WrongUse>()
             || matches!(cause.downcast_ref(), Some(IngestError::Config { .. }))
+            || matches!(cause.downcast_ref(), Some(ViewError::Query(_)))
             || matches!(
                 cause.downcast_ref(),
                 Some(

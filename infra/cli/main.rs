@@ -9,6 +9,7 @@ mod folder;
 mod ingest;
 mod init;
 mod lag;
+mod mapreduce;
 mod output;
 mod parts;
 mod progress;
@@ -63,11 +64,14 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let outcome = match command {
         Command::Up(arguments) => up::run(arguments, &settings, &shutdown).await,
         Command::Init(_) | Command::Config(_) => config::check(&settings),
-        Command::Topics(arguments) => topics::run(arguments, &settings).await,
+        Command::Topics(arguments) => shutdown.unless(topics::run(arguments, &settings)).await,
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
-        Command::Verify(arguments) => verify::run(arguments, &settings, &shutdown).await,
+        Command::Verify(arguments) => shutdown.unless(verify::run(arguments, &settings)).await,
+        Command::Mapreduce(arguments) => {
+            shutdown.unless(mapreduce::run(arguments, &settings)).await
+        }
         Command::Dashboard(arguments) => dashboard::run(arguments, &settings, &shutdown).await,
         Command::Sim(arguments) => sim::run(arguments, &settings, &shutdown).await,
     };

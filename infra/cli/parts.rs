@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::bail;
 use bowerbird_infra::config::{HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl, Userinfo};
 use bowerbird_ingest::archive::{ArchiveConfig, Input};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
 use bowerbird_ingest::x::XConfig;
+use bowerbird_mapreduce::couch::CouchViews;
+use bowerbird_mapreduce::quickjs::{QuickJsConfig, QuickJsViews};
+use bowerbird_mapreduce::{AnyViews, Design, ViewError, design};
 use bowerbird_sink::SinkConfig;
 use bowerbird_store::AnyStore;
 use bowerbird_store::couch::{CouchConfig, CouchStore};
@@ -114,6 +118,39 @@ pub fn archive(settings: &Settings, inputs: Vec<Input>) -> ArchiveConfig {
         drain_timeout: settings.drain_timeout(),
         ..ArchiveConfig::new(inputs)
     }
+}
+
+/// The views over `store`. Where the store is embedded, their indexes lie beside it.
+///
+/// # Errors
+/// When they can't be used.
+pub fn views(settings: &Settings, store: &AnyStore) -> anyhow::Result<AnyViews> {
+    let section = &settings.config().mapreduce;
+    let query_wait = Duration::from_millis(section.query_wait_ms);
+    match (store, settings.store_url()) {
+        (AnyStore::Sqlite(store), StoreUrl::Sqlite(path)) => {
+            let config = QuickJsConfig {
+                memory_limit_bytes: section.memory_limit_bytes,
+                script_timeout: Duration::from_millis(section.script_timeout_ms),
+                query_wait,
+            };
+            let path = path.with_extension("views.sqlite");
+            Ok(QuickJsViews::open(store.clone(), path, config)?.into())
+        }
+        (AnyStore::Couch(_), StoreUrl::Couch(url)) => {
+            let views = CouchViews::new(&couch(settings, &url)?)?;
+            Ok(views.with_query_wait(query_wait).into())
+        }
+        _ => bail!("the store is not the configured one; this is a mistake in bowerbird"),
+    }
+}
+
+/// The design documents: those of the configured folder, else those in the binary.
+///
+/// # Errors
+/// When they can't be read.
+pub fn designs(folder: Option<&Path>) -> Result<Vec<Design>, ViewError> {
+    folder.map_or_else(design::embedded, design::read_dir)
 }
 
 /// The topics as declared.

@@ -1,7 +1,9 @@
 //! Signals: the first asks everything to finish, the second leaves at once.
 
+use std::future::Future;
 use std::process;
 
+use anyhow::anyhow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,18 @@ impl Shutdown {
     /// Cancelled by the first signal.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
+    }
+
+    /// Runs work that a signal may leave undone.
+    ///
+    /// # Errors
+    /// The work's, or that it was stopped.
+    pub async fn unless<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let stopped = || Err(anyhow!("stopped before it was done"));
+        self.token.run_until_cancelled(work).await.unwrap_or_else(stopped)
     }
 
     /// Stops listening.

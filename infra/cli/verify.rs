@@ -8,7 +8,6 @@ use crate::output;
 use crate::parts;
 use crate::progress;
 use crate::settings::Settings;
-use crate::shutdown::Shutdown;
 
 /// What `verify` takes.
 #[derive(Debug, Args)]
@@ -19,21 +18,13 @@ pub struct Arguments {
 }
 
 /// Compares, and falls short when anything differs.
-pub async fn run(
-    arguments: Arguments,
-    settings: &Settings,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Outcome> {
+pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
     let config = VerifyConfig { listed: arguments.limit, ..VerifyConfig::default() };
     let bar = progress::counter("compared");
-    let compared = verify(&log, &store, &config, |looked_at| bar.set_position(looked_at));
-    let cancel = shutdown.token();
-    let report = tokio::select! {
-        report = compared => report?,
-        () = cancel.cancelled() => anyhow::bail!("stopped before everything was compared"),
-    };
+    let compared = verify(&log, &store, &config, |looked_at| bar.set_position(looked_at)).await;
     bar.finish_and_clear();
+    let report = compared?;
     output::one(settings.output, "verify", &report, || told(&report))?;
     Ok(if report.is_clean() { Outcome::Done } else { Outcome::FallsShort })
 }

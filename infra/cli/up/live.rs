@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::lag::LagReport;
 use bowerbird_stream::status::{State, Status};
 use bowerbird_stream::topic;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::count::Counter;
 use super::sources::Source;
 use crate::progress;
 use crate::settings::Settings;
@@ -65,7 +65,7 @@ impl Live {
     /// Tells until `cancel`.
     pub async fn run(
         self,
-        store: AnyStore,
+        counter: Counter,
         lag: watch::Receiver<LagReport>,
         roles: Vec<Status>,
         cancel: CancellationToken,
@@ -77,12 +77,7 @@ impl Live {
         ticks.tick().await;
         let line = progress::line();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            // A database that is not there yet holds nothing; a store that can't be asked is not
-            // known.
-            let documents = async |database: &str| {
-                let found = store.database(database).await.ok()?;
-                Some(found.map_or(0, |found| found.documents))
-            };
+            let documents = async |database: &str| counter.documents(database).await.ok();
             let counts = async { (documents("posts").await, documents("features").await) };
             let Some((posts, features)) = cancel.run_until_cancelled(counts).await else { break };
             let figures = Figures { posts, features, ..figures(&lag.borrow(), &roles) };

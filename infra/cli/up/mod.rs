@@ -1,5 +1,6 @@
 //! `bowerbird up`: everything in one process.
 
+mod count;
 mod live;
 mod sources;
 mod summary;
@@ -15,6 +16,7 @@ use crate::crew::Stage;
 use crate::dashboard;
 use crate::failure::Outcome;
 use crate::folder::Lock;
+use crate::mapreduce;
 use crate::parts;
 use crate::report::Reports;
 use crate::service::Service;
@@ -22,6 +24,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::sink;
 
+use count::Counter;
 use live::Live;
 use summary::Summary;
 
@@ -51,20 +54,23 @@ pub async fn run(
     let mut service = Service::new(settings, stop.clone()).await?;
     let page = Dashboard::bind(settings.config().dashboard.listen.0).await?;
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    let views = parts::views(settings, &store)?;
     service.apply_topics(&log, settings).await?;
     let before = Summary::begin(&log, settings).await;
 
     let reports = Reports::default();
     let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
     sink::spawn(&mut service, &log, &store, &parts::sink(settings), &reports);
-    sources::deploy_views(&mut service, settings)?;
+    let designs = parts::designs(settings.config().mapreduce.designs.as_deref())?;
+    let counter = Counter::new(store.clone(), &designs);
+    mapreduce::spawn(&mut service, settings, store, views, designs);
     let live = Live::new(sources, page.url(), service.address(), settings);
     let reporter = service.role("dashboard");
     let lag = dashboard::spawn(&mut service, Stage::Support, page, log.clone(), settings, reporter);
     let (roles, token) = (service.roles(), service.crew.token(Stage::Support));
-    let watched = store.clone();
+    let watching = counter.clone();
     service.crew.spawn(Stage::Support, "the live status", async move {
-        live.run(watched, lag, roles, token).await;
+        live.run(watching, lag, roles, token).await;
         Ok(())
     });
     if let Some(time) = arguments.r#for {
@@ -72,7 +78,7 @@ pub async fn run(
     }
 
     let outcome = service.run(settings).await;
-    before.end(&log, &store, &reports).await.print(settings)?;
+    before.end(&log, &counter, &reports).await.print(settings)?;
     outcome.map(|()| Outcome::Done)
 }
 

@@ -166,11 +166,3 @@ fn keep(service: &mut Service, name: &'static str, simulator: Option<Running>) {
         Ok(())
     });
 }
-
-/// Deploys the design documents beside the harvest.
-///
-/// # Errors
-/// When they can't be read.
-pub fn deploy_views(_service: &mut Service, _settings: &Settings) -> anyhow::Result<()> {
-    Ok(())
-}

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bowerbird_store::{AnyStore, DocumentStore as _};
+use bowerbird_sink::Projection;
 use bowerbird_stream::{AnyLog, EventLog as _, topic};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::count::Counter;
 use super::sources;
 use crate::output;
 use crate::report::{self, Reports};
@@ -42,15 +43,15 @@ impl Summary {
     }
 
     /// What was done since.
-    pub async fn end(self, log: &AnyLog, store: &AnyStore, reports: &Reports) -> Ran {
+    pub async fn end(self, log: &AnyLog, counter: &Counter, reports: &Reports) -> Ran {
         let mut appended = ends(log).await;
         for (topic, end) in &mut appended {
             *end -= self.ends.get(topic).copied().unwrap_or(0);
         }
         let mut documents = BTreeMap::new();
-        for database in store.databases().await.unwrap_or_default() {
-            if let Ok(Some(found)) = store.database(&database).await {
-                documents.insert(database, found.documents);
+        for Projection { database, .. } in Projection::all() {
+            if let Ok(count) = counter.documents(&database).await {
+                documents.insert(database, count);
             }
         }
         Ran {

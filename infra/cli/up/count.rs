@@ -1,0 +1,31 @@
+//! How many documents there are, the pipeline's own aside.
+
+use bowerbird_mapreduce::Design;
+use bowerbird_store::{AnyStore, DocumentStore as _, StoreError};
+
+/// Counts documents without design documents.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    store: AnyStore,
+    designs: Vec<(String, String)>,
+}
+
+impl Counter {
+    /// A counter for a store into which these are deployed.
+    pub fn new(store: AnyStore, designs: &[Design]) -> Self {
+        let ids = designs.iter().map(|design| (design.database.clone(), design.id()));
+        Self { store, designs: ids.collect() }
+    }
+
+    /// The documents of a database; none where there is no such database yet.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn documents(&self, database: &str) -> Result<u64, StoreError> {
+        let Some(found) = self.store.database(database).await? else { return Ok(0) };
+        let designs = self.designs.iter().filter(|(of, _)| of == database);
+        let ids: Vec<String> = designs.map(|(_, id)| id.clone()).collect();
+        let deployed = self.store.fetch(database, &ids).await?.into_iter().flatten().count();
+        Ok(found.documents.saturating_sub(deployed as u64))
+    }
+}
