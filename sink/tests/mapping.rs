@@ -116,6 +116,14 @@ fn a_v1_post() {
 }
 
 #[test]
+fn a_response_may_hold_its_post_in_a_list() {
+    let payload = json!({"data": [{"id": "4", "text": "no"}, {"id": "5", "text": "this one"}],
+        "includes": {"users": []}});
+    assert_eq!(post("5", payload.clone())["text"], "this one");
+    assert!(map(&event(EventType::PostReceived, "6", Some(payload))).is_err());
+}
+
+#[test]
 fn what_lacks_a_time_takes_that_of_its_snowflake() {
     let document = post("1050118621198921728", json!({"id": "1050118621198921728", "text": ""}));
     assert_eq!(document["created_at"], "2018-10-10T20:19:24.211Z");

@@ -55,6 +55,12 @@ impl Position {
     }
 }
 
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.topic, self.partition, self.offset)
+    }
+}
+
 /// A record to be appended: key, value and headers as they shall stand in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {

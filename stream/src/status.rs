@@ -62,6 +62,13 @@ impl Reporter {
             true
         });
     }
+
+    /// Says that what the role was paused for is mended; nothing else if it was not paused.
+    pub fn mended(&self) {
+        if matches!(*self.sender.borrow(), State::Paused { .. }) {
+            self.set(State::Running);
+        }
+    }
 }
 
 impl Status {

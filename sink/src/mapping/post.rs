@@ -1,10 +1,13 @@
 //! Posts: v2 stream items and responses, v2 flattened, and v1.1, told apart by content.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bowerbird_stream::Event;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,7 +21,7 @@ use super::{Unmappable, malformed, value};
 struct Post<'a> {
     /// v2: the post itself; then `includes` and `matching_rules` stand beside it.
     #[serde(borrow)]
-    data: Option<Box<Post<'a>>>,
+    data: Option<Data<'a>>,
     #[serde(borrow)]
     includes: Option<Includes<'a>>,
     #[serde(borrow)]
@@ -62,6 +65,55 @@ struct Post<'a> {
     quoted_status_id_str: Option<Text<'a>>,
     #[serde(borrow)]
     retweeted_status: Option<Retweeted<'a>>,
+}
+
+/// The `data` of a v2 response: one post, or a list with one in it.
+enum Data<'a> {
+    One(Box<Post<'a>>),
+    Many(Vec<Post<'a>>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Data<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a post or a list of posts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(Data::One)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(seq)).map(Data::Many)
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+impl<'a> Data<'a> {
+    /// The post that the event is about.
+    fn of(self, key: &str) -> Option<Post<'a>> {
+        match self {
+            Self::One(post) => Some(*post),
+            Self::Many(posts) => posts.into_iter().find(|post| post.id().as_deref() == Some(key)),
+        }
+    }
+}
+
+impl Post<'_> {
+    fn id(&self) -> Option<Cow<'_, str>> {
+        match (&self.id_str, &self.id) {
+            (Some(id), _) => Some(Cow::Borrowed(id.as_str())),
+            (None, Some(Id::Text(id))) => Some(Cow::Borrowed(id)),
+            (None, Some(Id::Number(id))) => Some(Cow::Owned(id.to_string())),
+            (None, None) => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -174,17 +226,13 @@ pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
 fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
     let includes = item.includes.take();
     let rules = item.matching_rules.take().unwrap_or_default();
-    let post = match item.data.take() {
-        Some(data) => *data,
-        None => item,
-    };
     let lacks =
         |field: &str| Unmappable::Payload { what: WHAT, error: format!("it has no {field}") };
-    let id = match (&post.id_str, post.id) {
-        (Some(id), _) => id.as_str().to_owned(),
-        (None, Some(id)) => id.into_string(),
-        (None, None) => return Err(lacks("id")),
+    let post = match item.data.take() {
+        Some(data) => data.of(&event.key).ok_or_else(|| lacks("post of this id in its data"))?,
+        None => item,
     };
+    let id = post.id().ok_or_else(|| lacks("id"))?.into_owned();
     if id != event.key {
         return Err(Unmappable::KeyDiffers { key: event.key.clone(), payload: id });
     }

@@ -72,8 +72,7 @@ pub(super) fn missing(want: &Expected) -> Option<String> {
 fn tell(state: &State) -> String {
     let observed = match &state.observed {
         Some(seen) => {
-            let Position { topic, partition, offset } = &seen.stamp.position;
-            format!("an observation of {} ({topic}/{partition}@{offset})", seen.stamp.time)
+            format!("an observation of {} ({})", seen.stamp.time, seen.stamp.position)
         }
         None => "no observation".to_owned(),
     };

@@ -149,8 +149,7 @@ impl Run<'_> {
     }
 
     fn unlettered(&mut self, position: &Position, why: &str) {
-        let Position { topic, partition, offset } = position;
-        self.differs(Kind::Unlettered, format!("{topic}/{partition}@{offset}"), why.to_owned());
+        self.differs(Kind::Unlettered, position.to_string(), why.to_owned());
     }
 }
 

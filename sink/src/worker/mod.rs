@@ -242,15 +242,27 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                 self.show_pending();
             }
             Delivery::Assigned(partitions) => {
-                tracing::info!(projection = self.name(), ?partitions, "partitions assigned");
+                tracing::info!(
+                    projection = self.name(),
+                    partitions = partitions.len(),
+                    "partitions assigned"
+                );
                 self.marks.forget(&partitions);
             }
             Delivery::Revoked(revocation) if revocation.lost => {
-                tracing::warn!(projection = self.name(), partitions = ?revocation.partitions, "partitions lost");
+                tracing::warn!(
+                    projection = self.name(),
+                    partitions = revocation.partitions.len(),
+                    "partitions lost"
+                );
                 self.marks.forget(&revocation.partitions);
             }
             Delivery::Revoked(revocation) => {
-                tracing::info!(projection = self.name(), partitions = ?revocation.partitions, "partitions revoked");
+                tracing::info!(
+                    projection = self.name(),
+                    partitions = revocation.partitions.len(),
+                    "partitions revoked"
+                );
                 let deadline = Instant::now() + self.writer.config.drain_timeout;
                 self.revoking = Some(Revoking { revocation, deadline });
             }
@@ -286,7 +298,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     /// Nothing new: what waits need not wait for more. `true` when the ends are reached.
     async fn idle(&mut self) -> Result<bool, SinkError> {
         if self.writers.is_empty() {
-            self.writer.reporter.set(Role::Running);
+            self.writer.reporter.mended();
         }
         if self.ends.is_some() {
             self.flush();

@@ -270,7 +270,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         let mut letters = Vec::with_capacity(rejects.len());
         let mut records = Vec::with_capacity(rejects.len());
         for (record, why) in rejects {
-            tracing::warn!(position = ?record.position, reason = why.reason, error = why.error, "dead letter");
+            tracing::warn!(position = %record.position, reason = why.reason, error = why.error, "dead letter");
             letters.push(dead_letter::of_record(record.clone(), &why, now));
             records.push(record);
         }
@@ -303,7 +303,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 tokio::time::sleep(self.config.max_backoff.min(Duration::from_secs(2))).await;
             }
         }
-        self.reporter.set(Role::Running);
+        self.reporter.mended();
         self.done(records, "dead_letter", settled);
         Ok(())
     }
@@ -352,7 +352,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         };
         let answer = retry(&policy(&self.config), judge, notify, attempt).await;
         if answer.is_ok() {
-            self.reporter.set(Role::Running);
+            self.reporter.mended();
         }
         answer
     }
