@@ -4,6 +4,7 @@
 //! wanted, the request is put by `couch_rs`'s own builder and its answer read here.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,7 +195,7 @@ impl Server {
         database: &str,
         design: &str,
         progress: &(dyn Fn(Progress) + Send + Sync),
-    ) {
+    ) -> Infallible {
         loop {
             tokio::time::sleep(POLL).await;
             // Who may not see the tasks builds without progress.

@@ -81,14 +81,23 @@ impl CouchViews {
         wait: Duration,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Vec<Row>, ViewError> {
+        tokio::select! {
+            answer = self.until_built(database, design, view, parameters, wait) => answer,
+            never = self.server.watch(database, design, progress) => match never {},
+        }
+    }
+
+    async fn until_built(
+        &self,
+        database: &str,
+        design: &str,
+        view: &str,
+        parameters: &QueryParams<Value>,
+        wait: Duration,
+    ) -> Result<Vec<Row>, ViewError> {
         let start = Instant::now();
         loop {
-            let asked = self.server.query(database, design, view, parameters);
-            let answer = tokio::select! {
-                answer = asked => answer,
-                () = self.server.watch(database, design, progress) => continue,
-            };
-            let error = match answer {
+            let error = match self.server.query(database, design, view, parameters).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => error,
             };
