@@ -289,6 +289,41 @@ async fn what_is_no_archive_is_said_and_the_others_are_imported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_is_passed_on_as_it_comes_and_can_be_left() {
+    let test = TestLog::new().await;
+    let pipe = |name| {
+        let path = test.folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    // Nobody ever writes to this one.
+    let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
+    let importing = import(test.log.clone(), config([pipe("silent")]), progress, cancel.clone());
+    let stopping = async { cancel.cancel() };
+    assert_eq!(tokio::join!(importing, stopping).0.files[0].outcome, Outcome::Interrupted);
+
+    let path = pipe("lively");
+    let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
+    let importing = import(test.log.clone(), config([path.clone()]), progress, cancel.clone());
+    let writing = async {
+        let opening = tokio::task::spawn_blocking(move || {
+            std::fs::OpenOptions::new().write(true).open(path).unwrap()
+        });
+        let mut pipe = opening.await.unwrap();
+        pipe.write_all(b"{\"id\":\"11\",\"text\":\"\"}\n{\"id\":\"12\",\"te").unwrap();
+        harness::until("the first post", async || keys(&test, topic::POSTS).await.len() == 1).await;
+        pipe.write_all(b"xt\":\"\"}\n").unwrap();
+        harness::until("the second", async || keys(&test, topic::POSTS).await.len() == 2).await;
+        cancel.cancel();
+        pipe
+    };
+    // The writer is still there: the import ends all the same.
+    let (summary, _pipe) = tokio::join!(importing, writing);
+    assert_eq!(summary.files[0].outcome, Outcome::Interrupted);
+    assert_eq!(summary.total.posts, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_ends_it_with_what_to_do() {
     let test = TestLog::new().await;
     let log =

@@ -6,7 +6,7 @@
 //! ```
 //! Every queue between is bounded, so memory does not grow with the file nor with its lines.
 //! Whatever can't become an event becomes a dead letter, with its file, line and reason. A
-//! [`Checkpoint`](checkpoint::Checkpoint) says how far everything is acknowledged.
+//! A checkpoint says how far everything is acknowledged.
 
 mod blocks;
 mod checkpoint;

@@ -76,7 +76,13 @@ impl<L: EventLog> Pipeline<'_, L> {
             }
         };
         let Threads { parsed, opened, handles } = threads;
-        let live = match opened.await {
+        // A pipe opens when its writer comes, which may be never.
+        let opened = tokio::select! {
+            biased;
+            opened = opened => opened,
+            () = self.import.cancel.cancelled() => return (checkpoint, Ending::Interrupted),
+        };
+        let live = match opened {
             Ok(Ok(live)) => live,
             Ok(Err(error)) => return (checkpoint, Ending::Unreadable(error)),
             Err(_) => return (checkpoint, Ending::Unreadable("its reader stopped".to_owned())),

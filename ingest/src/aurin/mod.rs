@@ -2,7 +2,7 @@
 //!
 //! A poll asks whether the type is there and how many features it has, then for pages sorted by a
 //! unique key, each beginning where the features received so far end: servers give fewer than they
-//! are asked for without a word. Pages are cut into features while they arrive ([`scan`]). At the
+//! are asked for without a word. Pages are cut into features while they arrive. At the
 //! end the distinct ids are compared with the number that there should be, and the poll is a fact
 //! in the journal, whole or not.
 

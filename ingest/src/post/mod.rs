@@ -5,7 +5,7 @@
 //! is not understood is [`Found::Refused`] with its reason, so that nothing is dropped silently.
 //!
 //! A line with one post is that event's payload, its bytes untouched. A response with many posts
-//! is carved ([`carve`]).
+//! is carved.
 
 mod carve;
 mod notice;

@@ -1,7 +1,7 @@
 //! Harvesting X's v2 filtered stream.
 //!
-//! One connection at a time, by `twitter-stream` over a reqwest [`transport`]; each item becomes
-//! an event as it came. [`reconnect`] decides when to connect again and what to say meanwhile.
+//! One connection at a time, by `twitter-stream` over a reqwest transport; each item becomes
+//! an event as it came. A pure policy decides when to connect again and what to say meanwhile.
 //! Every connection and its end is a fact in the journal.
 
 mod body;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod flaky;
+
 use std::time::Duration;
 
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Partition};
