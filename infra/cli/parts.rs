@@ -78,7 +78,7 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         place_fields: section.place_fields.clone(),
         idle_timeout: Duration::from_millis(section.idle_timeout_ms),
         max_item_bytes: section.max_item_bytes,
-        drain_timeout: settings.drain_timeout(),
+        drain_timeout: settings.source_drain(),
         ..XConfig::new(base_url.parse()?, bearer.get())
     })
 }
@@ -102,7 +102,7 @@ pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
         credentials: who.map(|(user, password)| (user.to_owned(), password.get())),
         page_size: section.page_size,
         timeout: Duration::from_millis(section.timeout_ms),
-        drain_timeout: settings.drain_timeout(),
+        drain_timeout: settings.source_drain(),
         ..AurinConfig::new(section.base_url.base.parse()?, datasets.collect())
     })
 }
@@ -115,7 +115,7 @@ pub fn archive(settings: &Settings, inputs: Vec<Input>) -> ArchiveConfig {
         max_in_flight_bytes: section.max_in_flight_bytes,
         zstd_window_log_max: section.zstd_window_log_max,
         checkpoint_dir: Some(settings.data.join("imports")),
-        drain_timeout: settings.drain_timeout(),
+        drain_timeout: settings.source_drain(),
         ..ArchiveConfig::new(inputs)
     }
 }
@@ -169,7 +169,7 @@ pub fn sink(settings: &Settings) -> SinkConfig {
         writers: section.writers,
         max_pending_bytes: section.max_pending_bytes,
         commit_interval: Duration::from_millis(section.commit_interval_ms),
-        drain_timeout: settings.drain_timeout(),
+        drain_timeout: settings.sink_drain(),
         create_databases: settings.config().store.create_databases,
         max_attempts: section.max_attempts,
         max_backoff: Duration::from_millis(section.max_backoff_ms),

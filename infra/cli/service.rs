@@ -23,6 +23,7 @@ pub struct Service {
     roles: Vec<Status>,
     admin: Admin,
     metrics: PrometheusHandle,
+    shutdown: CancellationToken,
 }
 
 impl Service {
@@ -33,7 +34,8 @@ impl Service {
     pub async fn new(settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let admin = Admin::bind(settings.config().admin.listen.0).await?;
         let metrics = telemetry::metrics()?;
-        Ok(Self { crew: Crew::new(shutdown), roles: Vec::new(), admin, metrics })
+        let crew = Crew::new(shutdown.clone());
+        Ok(Self { crew, roles: Vec::new(), admin, metrics, shutdown })
     }
 
     /// A new role, and its end to report to.
@@ -59,10 +61,11 @@ impl Service {
     /// # Errors
     /// When trying again will not help.
     pub async fn apply_topics(&mut self, log: &AnyLog, settings: &Settings) -> anyhow::Result<()> {
-        let error = match parts::apply_topics(log, settings).await {
-            Ok(()) => return Ok(()),
-            Err(error) if passes(&error) => error,
-            Err(error) => return Err(error.into()),
+        let applying = self.shutdown.run_until_cancelled(parts::apply_topics(log, settings));
+        let error = match applying.await {
+            None | Some(Ok(())) => return Ok(()),
+            Some(Err(error)) if passes(&error) => error,
+            Some(Err(error)) => return Err(error.into()),
         };
         let reporter = self.role("topics");
         reporter.set(State::Paused { reason: error.to_string() });

@@ -63,9 +63,20 @@ impl Settings {
         self.config().store.url.clone().unwrap_or_else(embedded)
     }
 
-    /// How long finishing may take.
+    /// How long finishing may take altogether. Tasks end one after the other in the order in which
+    /// data flows, so each has a share of it.
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.config().sink.drain_timeout_ms)
+    }
+
+    /// How long a source may take to hand over what it has.
+    pub fn source_drain(&self) -> Duration {
+        self.drain_timeout() / 4
+    }
+
+    /// How long a sink may take to settle what it has.
+    pub fn sink_drain(&self) -> Duration {
+        self.drain_timeout() / 2
     }
 }
 

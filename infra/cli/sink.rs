@@ -1,7 +1,7 @@
 //! `bowerbird sink`
 
 use bowerbird_sink::{Projection, SinkConfig};
-use bowerbird_store::AnyStore;
+use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::{AnyLog, EventLog as _};
 use clap::Args;
 use serde::Serialize;
@@ -53,7 +53,11 @@ pub async fn run(
     let mut service = Service::new(settings, shutdown.token()).await?;
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
     match arguments.once {
-        true => parts::apply_topics(&log, settings).await?,
+        true => {
+            parts::apply_topics(&log, settings).await?;
+            // Said also where nothing waits to be written.
+            store.ping().await?;
+        }
         false => service.apply_topics(&log, settings).await?,
     }
     let config = SinkConfig { once: arguments.once, ..parts::sink(settings) };

@@ -1,6 +1,7 @@
 //! The live status on stderr: one line that changes on a terminal, a log line now and then
 //! elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -108,15 +109,20 @@ impl Live {
 fn figures(report: &LagReport, roles: &[Status]) -> Figures {
     let posts = report.topics.iter().find(|found| found.topic == topic::POSTS);
     let read = report.groups.iter().flat_map(|group| &group.topics);
-    let out: f64 =
-        read.filter(|read| read.topic == topic::POSTS).filter_map(|read| read.total.out_rate).sum();
-    let paused = roles.iter().filter_map(|role| match role.get() {
-        State::Paused { reason } => Some(format!("{} is paused: {reason}", role.role)),
-        _ => None,
-    });
+    let out = read.filter(|read| read.topic == topic::POSTS).filter_map(|read| read.total.out_rate);
+    // What is wrong with the log or the store is wrong for several roles: told once.
+    let mut paused: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for role in roles {
+        if let State::Paused { reason } = role.get() {
+            paused.entry(reason).or_default().push(role.role);
+        }
+    }
+    let paused =
+        paused.into_iter().map(|(reason, roles)| format!("paused: {}: {reason}", roles.join(", ")));
     Figures {
         posts_in: posts.and_then(|posts| posts.in_rate).unwrap_or(0.0),
-        posts_out: out,
+        // Not sum(): that of nothing is -0.0.
+        posts_out: out.fold(0.0, |sum, rate| sum + rate),
         lag: report.total.lag,
         seconds_behind: report.total.seconds_behind,
         troubles: paused.chain(report.errors.iter().cloned()).collect(),
@@ -148,14 +154,18 @@ mod tests {
 
     #[test]
     fn the_line_tells_rates_lag_documents_and_what_is_wrong() {
-        let (sink, sink_status) = status("sink");
-        sink.set(State::Paused { reason: "the store refuses the password".to_owned() });
+        let (posts, posts_status) = status("posts");
+        let (features, features_status) = status("features");
+        for sink in [posts, features] {
+            sink.set(State::Paused { reason: "the store refuses the password".to_owned() });
+        }
+        let roles = [posts_status, features_status];
         let report = LagReport { errors: vec!["no answer".to_owned()], ..LagReport::default() };
-        let figures = Figures { posts: Some(7), ..figures(&report, &[sink_status]) };
+        let figures = Figures { posts: Some(7), ..figures(&report, &roles) };
         assert_eq!(
             told(&figures),
-            "posts/s in 0.0 out 0.0 · lag 0 (0.0 s) · documents: 7 posts, ? features · sink is \
-             paused: the store refuses the password · no answer"
+            "posts/s in 0.0 out 0.0 · lag 0 (0.0 s) · documents: 7 posts, ? features · \
+             paused: posts, features: the store refuses the password · no answer"
         );
     }
 }

@@ -1,18 +1,22 @@
 //! What a run of `up` did, told at its end; and what it would do.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowerbird_sink::Projection;
-use bowerbird_stream::{AnyLog, EventLog as _, topic};
+use bowerbird_stream::{AnyLog, EventLog as _, LogError, topic};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::count::Counter;
 use super::sources;
 use crate::output;
 use crate::report::{self, Reports};
 use crate::settings::Settings;
+
+/// How long the log may take to be summed up.
+const LONGEST_ASKING: Duration = Duration::from_secs(2);
 
 /// What was there when the run began.
 #[derive(Debug)]
@@ -45,8 +49,12 @@ impl Summary {
     /// What was done since.
     pub async fn end(self, log: &AnyLog, counter: &Counter, reports: &Reports) -> Ran {
         let mut appended = ends(log).await;
-        for (topic, end) in &mut appended {
-            *end -= self.ends.get(topic).copied().unwrap_or(0);
+        // Without an end from before, nothing can be said of the run.
+        appended.retain(|topic, _| self.ends.contains_key(topic));
+        for (topic, before) in self.ends {
+            if let Some(end) = appended.get_mut(topic) {
+                *end -= before;
+            }
         }
         let mut documents = BTreeMap::new();
         for Projection { database, .. } in Projection::all() {
@@ -87,14 +95,21 @@ impl Ran {
     }
 }
 
-/// The sums of the topics' ends. A topic that can't be asked is left out: a summary is no reason
-/// to fail.
+/// The sums of the topics' ends. What can't be asked is left out: a summary is no reason to fail,
+/// nor to wait long.
 async fn ends(log: &AnyLog) -> BTreeMap<&'static str, i64> {
     let mut ends = BTreeMap::new();
-    for topic in topic::ALL {
-        if let Ok(extents) = log.extents(topic).await {
+    let asking = async {
+        for topic in topic::ALL {
+            let extents = log.extents(topic).await?;
             ends.insert(topic, extents.values().map(|extent| extent.end).sum());
         }
+        Ok::<(), LogError>(())
+    };
+    match timeout(LONGEST_ASKING, asking).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the log can't be summed up"),
+        Err(_) => tracing::debug!("the log does not answer in time to be summed up"),
     }
     ends
 }

@@ -37,8 +37,9 @@ pub struct SinkSection {
     /// at once. Two members must not share it.
     #[schemars(example = &"sink-1")]
     pub instance: Option<String>,
-    /// How long finishing may take after a signal or when partitions move, in milliseconds. It
-    /// bounds the shutdown of every role, not of the sink alone.
+    /// How long finishing may take after a signal, in milliseconds: of every role, not of the sink
+    /// alone. Sources have a quarter of it, sinks a half; the same half bounds how long partitions
+    /// that move to another member are drained.
     #[schemars(range(min = 100, max = 600_000))]
     pub drain_timeout_ms: u64,
 }
