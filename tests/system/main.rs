@@ -1,0 +1,8 @@
+//! The whole system, from files and servers to answers: on the embedded pair, and on Kafka with a
+//! CouchDB.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bed;
+mod harvest;
+mod posts;
