@@ -45,7 +45,8 @@ async fn run() {
     };
     let plain = one("function (doc) { emit(doc.lang, 1); }", Reduce::Sum);
     let sum = "function (keys, values, rereduce) { return sum(values); }";
-    let script = one("function (doc) { emit(doc.lang, 1); }", Reduce::Script(sum.to_owned()));
+    // Another map, or the index of the one before would do.
+    let script = one("function (doc) { emit(doc.lang, 1.0); }", Reduce::Script(sum.to_owned()));
     for (what, design, view) in [
         ("places/by_place", &places, "by_place"),
         ("emit(doc.lang, 1), _sum", &plain, "v"),

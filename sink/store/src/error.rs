@@ -25,7 +25,8 @@ pub enum StoreError {
         /// How long it had, in seconds.
         seconds: f64,
     },
-    /// 401 or 403: it refuses who we are; nothing goes on until that is mended.
+    /// 401 or 403: it refuses who we are; nothing goes on until that is mended. Ask again seldom:
+    /// CouchDB locks an account for five minutes at its fifth failure (`chttpd_auth_lockout`).
     #[error(
         "the document store at {address} refuses the credentials: {reason}; check store.user and store.password"
     )]

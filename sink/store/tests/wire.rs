@@ -222,3 +222,31 @@ async fn nothing_is_sent_when_nothing_can_be() {
     assert!(matches!(outcomes[0], WriteOutcome::Refused { .. }));
     assert!(seen.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn who_may_not_make_a_database_may_use_one_that_is_there() {
+    let mut tasks = JoinSet::new();
+    let unauthorised = r#"{"error":"unauthorized","reason":"You are not a server admin."}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let request = read_request(&mut stream).await;
+            let act = if request.starts_with("GET /there ") {
+                http("200 OK", "", r#"{"doc_count":3}"#)
+            } else if request.starts_with("GET /absent ") {
+                http("404 X", "", r#"{"error":"not_found","reason":"Database does not exist."}"#)
+            } else {
+                http("401 X", "", unauthorised)
+            };
+            let Act::Answer(answer) = act else { continue };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let store = store(address);
+    assert!(!store.create_database("there").await.unwrap());
+    let error = store.create_database("absent").await.unwrap_err();
+    assert_eq!(kind(&error), "unauthorised", "{error}");
+}

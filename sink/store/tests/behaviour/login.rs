@@ -30,11 +30,3 @@ async fn a_wrong_password_is_told_and_pauses() {
     }
     assert!(!format!("{store:?}").contains(WRONG));
 }
-
-#[tokio::test]
-async fn no_password_is_told() {
-    let config = CouchConfig::new(&url("BOWERBIRD_TEST_COUCHDB_AUTH")).unwrap();
-    let anonymous = CouchStore::new(CouchConfig::new(config.address()).unwrap()).unwrap();
-    let error = anonymous.ping().await.unwrap_err();
-    assert!(matches!(error, StoreError::Unauthorised { .. }), "{error}");
-}
