@@ -4,6 +4,7 @@
 //! (`tests/behaviour.rs`) runs on both. Only [`kafka`] names rdkafka.
 
 mod any;
+mod blocks;
 pub mod dead_letter;
 pub mod error;
 pub mod event;

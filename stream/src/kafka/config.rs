@@ -304,6 +304,8 @@ impl Clients {
             .set("max.poll.interval.ms", millis(longest_silence(consumer)))
             .set("fetch.wait.max.ms", "20")
             .set("fetch.error.backoff.ms", "100")
+            // A partition that waits because enough is queued would do so for a whole second.
+            .set("fetch.queue.backoff.ms", "5")
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", (half >> 10).to_string())
             .set("fetch.message.max.bytes", half.min(1 << 20).to_string());

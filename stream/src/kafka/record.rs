@@ -3,20 +3,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message, Timestamp as Time};
 
+use crate::blocks::Blocks;
 use crate::event::Headers;
 use crate::headers::put_header;
 use crate::log::{Position, Record};
 
-/// Copies messages out of librdkafka's memory: one allocation for key, value and headers.
+/// Copies messages out of librdkafka's memory.
 #[derive(Default)]
 pub(super) struct Copier {
     /// Topic names seen so far: records share them.
     topics: Vec<Arc<str>>,
     scratch: Vec<u8>,
+    blocks: Blocks,
 }
 
 impl Copier {
@@ -33,20 +34,7 @@ impl Copier {
                 }
             }
         }
-        let (key, value) = (message.key(), message.payload());
-        let size = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        let mut buffer = BytesMut::with_capacity(size(key) + self.scratch.len() + size(value));
-        let mut take = |part: &[u8]| -> Bytes {
-            buffer.put_slice(part);
-            buffer.split().freeze()
-        };
-        let key = key.map(&mut take);
-        let headers = if self.scratch.is_empty() {
-            Headers::new()
-        } else {
-            Headers::just_encoded(take(&self.scratch))
-        };
-        let value = value.map(&mut take);
+        let parts = self.blocks.copy(message.key(), &self.scratch, message.payload());
         Record {
             position: Position {
                 topic: self.topic(message.topic()),
@@ -54,9 +42,9 @@ impl Copier {
                 offset: message.offset(),
             },
             appended: appended(message.timestamp()),
-            key,
-            value,
-            headers,
+            key: parts.key,
+            value: parts.value,
+            headers: Headers::just_encoded(parts.headers),
         }
     }
 

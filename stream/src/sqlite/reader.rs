@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{BufMut, BytesMut};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Failure;
 use super::schema::{self, Purpose, records_table};
 use super::writer::data_version;
+use crate::blocks::Blocks;
 use crate::error::LogError;
 use crate::event::Headers;
 use crate::log::{Extent, Partition, Position, Record};
@@ -195,9 +195,10 @@ fn read_partition(
          WHERE offset >= ?1 AND offset < ?2 ORDER BY offset"
     ))?;
     let mut rows = statement.query([from, end])?;
+    let mut blocks = Blocks::default();
     let full = chunk.bytes.saturating_add(share);
     while let Some(row) = rows.next()? {
-        let record = record(row, &want.partition)?;
+        let record = record(row, &want.partition, &mut blocks)?;
         let next = record.position.offset + 1;
         chunk.bytes += record.size();
         chunk.records.push(record);
@@ -209,22 +210,15 @@ fn read_partition(
     Ok(end)
 }
 
-/// One allocation holds key, headers and value.
-fn record(row: &Row<'_>, partition: &Partition) -> Result<Record, Failure> {
+fn record(row: &Row<'_>, partition: &Partition, blocks: &mut Blocks) -> Result<Record, Failure> {
     let blob = |index| row.get_ref(index).map(|value| value.as_blob_or_null().ok().flatten());
     let (offset, appended): (i64, i64) = (row.get(0)?, row.get(1)?);
-    let (key, headers, value) = (blob(2)?, blob(3)?.unwrap_or_default(), blob(4)?);
-    let size = |blob: Option<&[u8]>| blob.map_or(0, <[u8]>::len);
-    let mut buffer = BytesMut::with_capacity(size(key) + headers.len() + size(value));
-    let mut take = |blob: &[u8]| {
-        buffer.put_slice(blob);
-        buffer.split().freeze()
-    };
+    let parts = blocks.copy(blob(2)?, blob(3)?.unwrap_or_default(), blob(4)?);
     let broken = |what: &str| Failure::Broken(format!("{partition} offset {offset} has {what}"));
     Ok(Record {
-        key: key.map(&mut take),
-        headers: Headers::from_encoded(take(headers)).ok_or_else(|| broken("broken headers"))?,
-        value: value.map(&mut take),
+        key: parts.key,
+        headers: Headers::from_encoded(parts.headers).ok_or_else(|| broken("broken headers"))?,
+        value: parts.value,
         appended: Timestamp::from_millisecond(appended).map_err(|_| broken("no valid time"))?,
         position: Position {
             topic: Arc::clone(&partition.topic),
