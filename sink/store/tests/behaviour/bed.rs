@@ -60,10 +60,15 @@ impl Bed {
 
     /// A name that nobody else uses; it is dropped at the end.
     pub fn name(&self) -> String {
+        self.name_ending("")
+    }
+
+    /// The same, with this ending.
+    pub fn name_ending(&self, ending: &str) -> String {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!("test-store-{process}-{nanos}-{next}");
+        let name = format!("test-store-{process}-{nanos}-{next}{ending}");
         self.names.lock().unwrap().push(name.clone());
         name
     }
