@@ -14,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 pub enum Stage {
     /// Brings data in: ends first.
     Source,
+    /// When nothing comes in any more: waits, within bounds, until what came in was worked on.
+    Settle,
     /// Works on what came in.
     Work,
     /// Serves or watches the others: ends last, and is no reason to go on.
     Support,
 }
 
-const STAGES: [Stage; 3] = [Stage::Source, Stage::Work, Stage::Support];
+const STAGES: [Stage; 4] = [Stage::Source, Stage::Settle, Stage::Work, Stage::Support];
 
 type Ended = (Stage, &'static str, anyhow::Result<()>);
 
@@ -141,10 +143,11 @@ mod tests {
         let mut crew = Crew::new(shutdown.clone());
         until_asked(&mut crew, Stage::Support, "dashboard", &log);
         until_asked(&mut crew, Stage::Work, "sink", &log);
+        until_asked(&mut crew, Stage::Settle, "settle", &log);
         until_asked(&mut crew, Stage::Source, "ingest", &log);
         shutdown.cancel();
         crew.join(Duration::from_secs(10)).await.unwrap();
-        assert_eq!(*log.lock().unwrap(), ["ingest", "sink", "dashboard"]);
+        assert_eq!(*log.lock().unwrap(), ["ingest", "settle", "sink", "dashboard"]);
     }
 
     #[tokio::test(start_paused = true)]

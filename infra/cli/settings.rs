@@ -69,14 +69,14 @@ impl Settings {
         Duration::from_millis(self.config().sink.drain_timeout_ms)
     }
 
-    /// How long a source may take to hand over what it has.
+    /// How long a source may take to hand over what it has; and then the sinks to get to its end.
     pub fn source_drain(&self) -> Duration {
-        self.drain_timeout() / 4
+        self.drain_timeout() / 5
     }
 
     /// How long a sink may take to settle what it has.
     pub fn sink_drain(&self) -> Duration {
-        self.drain_timeout() / 2
+        self.drain_timeout() * 2 / 5
     }
 }
 

@@ -1,10 +1,13 @@
 //! `bowerbird sink`
 
+use std::time::Duration;
+
 use bowerbird_sink::{Projection, SinkConfig};
 use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::{AnyLog, EventLog as _};
 use clap::Args;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::crew::Stage;
 use crate::failure::Outcome;
@@ -14,6 +17,9 @@ use crate::report::Reports;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
+
+/// How often is looked whether everything is committed.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 
 /// What `sink` takes.
 #[derive(Debug, Args)]
@@ -87,6 +93,23 @@ pub fn spawn(
             reports.note(projection.name, &report);
             Ok(())
         });
+    }
+}
+
+/// Waits until the sinks have committed all that the log holds, or cannot within `limit`.
+pub async fn settled(log: &AnyLog, limit: Duration) {
+    let level = async {
+        loop {
+            match waiting(log).await {
+                Ok(waiting) if waiting.iter().all(|waiting| waiting.events == 0) => break,
+                Ok(_) => tokio::time::sleep(LOOKED_AT_EVERY).await,
+                // A log that can't be asked will not be drained either.
+                Err(_) => break,
+            }
+        }
+    };
+    if timeout(limit, level).await.is_err() {
+        tracing::info!("what is left in the log is written next time");
     }
 }
 

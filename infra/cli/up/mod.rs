@@ -61,6 +61,13 @@ pub async fn run(
     let reports = Reports::default();
     let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
     sink::spawn(&mut service, &log, &store, &parts::sink(settings), &reports);
+    let (settling, token) = (log.clone(), service.crew.token(Stage::Settle));
+    let limit = settings.source_drain();
+    service.crew.spawn(Stage::Settle, "the last events", async move {
+        token.cancelled().await;
+        sink::settled(&settling, limit).await;
+        Ok(())
+    });
     let designs = parts::designs(settings.config().mapreduce.designs.as_deref())?;
     let counter = Counter::new(store.clone(), &designs);
     mapreduce::spawn(&mut service, settings, store, views, designs);

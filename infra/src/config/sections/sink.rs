@@ -38,8 +38,8 @@ pub struct SinkSection {
     #[schemars(example = &"sink-1")]
     pub instance: Option<String>,
     /// How long finishing may take after a signal, in milliseconds: of every role, not of the sink
-    /// alone. Sources have a quarter of it, sinks a half; the same half bounds how long partitions
-    /// that move to another member are drained.
+    /// alone. Sources have a fifth of it, sinks two; those two also bound how long partitions that move
+    /// to another member are drained.
     #[schemars(range(min = 100, max = 600_000))]
     pub drain_timeout_ms: u64,
 }

@@ -99,7 +99,9 @@ function drawTopic(body, topic) {
     row.hidden = !open;
     return row;
   });
-  fillRow(rows[0], topic.total);
+  const sum = (name) => topic.partitions.reduce((sum, p) => (known(p[name]) ? (sum ?? 0) + p[name] : sum), null);
+  const sums = { earliest: sum("earliest"), end: sum("end"), committed: sum("committed") };
+  fillRow(rows[0], { ...topic.total, ...sums });
   for (const row of rows.slice(1)) fillRow(row, partitions.get(row.dataset.key));
 }
 
