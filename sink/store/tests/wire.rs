@@ -250,3 +250,20 @@ async fn who_may_not_make_a_database_may_use_one_that_is_there() {
     let error = store.create_database("absent").await.unwrap_err();
     assert_eq!(kind(&error), "unauthorised", "{error}");
 }
+
+#[tokio::test]
+async fn refused_credentials_are_not_tried_again_and_again() {
+    let mut tasks = JoinSet::new();
+    let answer = http("401 Unauthorized", "", r#"{"error":"unauthorized","reason":"wrong"}"#);
+    let (address, mut seen) = serve(&mut tasks, answer).await;
+    let store = store(address);
+    let ids = ["a".to_owned()];
+    let (one, two, three) =
+        tokio::join!(store.fetch("db", &ids), store.fetch("db", &ids), store.ping());
+    for error in [one.unwrap_err(), two.unwrap_err(), three.unwrap_err()] {
+        assert!(matches!(error, StoreError::Unauthorised { .. }), "{error}");
+    }
+    // CouchDB would lock the account at the fifth.
+    assert!(seen.recv().await.is_some());
+    assert!(seen.try_recv().is_err());
+}

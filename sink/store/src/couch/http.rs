@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::couch::classify::{Asked, classify, retry_after};
 use crate::couch::config::CouchConfig;
+use crate::couch::door::Door;
 use crate::error::StoreError;
 use crate::metrics::REQUEST_SECONDS;
 
@@ -50,6 +51,7 @@ pub(super) struct Http {
     config: CouchConfig,
     base: Url,
     permits: Semaphore,
+    door: Door,
 }
 
 impl Http {
@@ -66,7 +68,7 @@ impl Http {
             .map_err(|error| fatal(error.to_string()))?;
         let base = Url::parse(config.address()).map_err(|error| fatal(error.to_string()))?;
         let permits = Semaphore::new(config.connections.max(1));
-        Ok(Self { client, config, base, permits })
+        Ok(Self { client, config, base, permits, door: Door::default() })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -88,6 +90,11 @@ impl Http {
             address: self.address().to_owned(),
             reason: error.to_string(),
         })?;
+        // Without credentials there is nothing to lock out.
+        let _turn = match self.config.user() {
+            Some(_) => self.door.enter().await?,
+            None => None,
+        };
         let (operation, start) = (request.operation, Instant::now());
         let done = self.exchange(request, allowed).await;
         let outcome = if done.is_ok() { "ok" } else { "error" };
@@ -119,10 +126,13 @@ impl Http {
             .and_then(|value| retry_after(value, Timestamp::now()));
         let body = self.read(response).await?;
         if (200..300).contains(&status) || allowed == Some(status) {
+            self.door.opened();
             return Ok(Answer { status, body });
         }
         let asked = Asked { address: self.address(), database: request.database, bytes };
-        Err(classify(asked, status, wait, &body))
+        let error = classify(asked, status, wait, &body);
+        self.door.failed(status, &error);
+        Err(error)
     }
 
     fn url(&self, request: &Request<'_>) -> Url {

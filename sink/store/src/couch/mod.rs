@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod classify;
 mod config;
+mod door;
 mod http;
 
 use std::sync::Arc;
