@@ -49,14 +49,12 @@ pub async fn measure(count: u64) -> Vec<Row> {
     let cancel = CancellationToken::new();
     let config = SinkConfig { writers: WRITERS, batch_documents: BATCH, ..SinkConfig::default() };
     let (reporter, _status) = status("sink");
-    let span = timed.span.clone();
     let stop = async {
         // It reads on past the share; it is stopped when as many documents are written.
-        while span.lock().unwrap().documents < count {
+        while timed.span.lock().unwrap().documents < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let span = span.lock().unwrap();
-        let reached = rate(span.documents, span.elapsed());
+        let reached = timed.rate();
         cancel.cancel();
         reached
     };

@@ -34,9 +34,7 @@ pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     bowerbird_sink::run(&log, &timed, &projection, &config, &reporter, CancellationToken::new())
         .await
         .unwrap();
-    let span = timed.span.lock().unwrap();
-    let sunk = rate(span.documents, span.elapsed());
-    drop(span);
+    let sunk = timed.rate();
 
     let begun = Instant::now();
     let config = VerifyConfig { projections: vec![projection], ..VerifyConfig::default() };

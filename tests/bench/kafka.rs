@@ -14,7 +14,7 @@ use bowerbird_stream::status::status;
 use bowerbird_stream::{EventLog, topic};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
@@ -179,6 +179,5 @@ async fn sink(log: &KafkaLog, count: u64) -> f64 {
     let report =
         bowerbird_sink::run(log, &store, &projection, &config, &reporter, cancel).await.unwrap();
     assert_eq!(report.records, count);
-    let span = store.span.lock().unwrap();
-    rate(span.documents, span.elapsed())
+    store.rate()
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 /// One line of the table.
 pub struct Row {
+    /// What was done.
     pub what: &'static str,
     /// Per second.
     pub ours: f64,
@@ -34,6 +35,7 @@ pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
+/// The address of a service.
 pub fn service(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/bench/run"))
 }

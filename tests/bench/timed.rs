@@ -1,7 +1,7 @@
 //! A store that notes when its writes began and ended, over another one or over none.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bowerbird_store::{
     Changes, DatabaseInfo, Document, DocumentStore, Revision, StoreError, WriteOutcome,
@@ -15,12 +15,6 @@ pub struct Span {
     pub documents: u64,
 }
 
-impl Span {
-    pub fn elapsed(&self) -> Duration {
-        self.last.unwrap() - self.first.unwrap()
-    }
-}
-
 /// Notes the time of writes to `S`.
 #[derive(Clone)]
 pub struct Timed<S> {
@@ -31,6 +25,12 @@ pub struct Timed<S> {
 impl<S> Timed<S> {
     pub fn new(inner: S) -> Self {
         Self { inner, span: Arc::default() }
+    }
+
+    /// Documents written in a second.
+    pub fn rate(&self) -> f64 {
+        let span = self.span.lock().unwrap();
+        crate::rate(span.documents, span.last.unwrap() - span.first.unwrap())
     }
 }
 

@@ -87,26 +87,29 @@ impl Bed {
 
     /// Every document of a database, asked of the store itself.
     pub fn scan(&self, database: &str) -> Vec<Document> {
-        self.after(database, "", u64::MAX)
-    }
-
-    /// The documents with ids after this one, and at least `enough` of them if they are there.
-    pub fn after(&self, database: &str, id: &str, enough: u64) -> Vec<Document> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let store = self.store();
+        self.ask(async |store| {
             let mut documents: Vec<Document> = Vec::new();
-            let mut after = id.to_owned();
-            while (documents.len() as u64) < enough
-                && store.database(database).await.unwrap().is_some()
-            {
-                let page = store.scan(database, Some(&after), 2_000).await.unwrap();
-                let Some(last) = page.last() else { break };
-                after.clone_from(&last.id);
+            loop {
+                let after = documents.last().map(|document| document.id.clone());
+                let page = store.scan(database, after.as_deref(), 2_000).await.unwrap();
+                if page.is_empty() {
+                    return documents;
+                }
                 documents.extend(page);
             }
-            documents
         })
+    }
+
+    /// How many documents a database has, if it is there.
+    pub fn count(&self, database: &str) -> u64 {
+        self.ask(async |store| {
+            store.database(database).await.unwrap().map_or(0, |database| database.documents)
+        })
+    }
+
+    fn ask<T>(&self, question: impl AsyncFnOnce(AnyStore) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(question(self.store()))
     }
 
     fn store(&self) -> AnyStore {
