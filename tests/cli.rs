@@ -215,11 +215,11 @@ fn an_archive_becomes_documents_and_answers() {
     let waiting = run(folder, &["sink", "--dry-run", "--output", "csv"]).ends(0).out;
     assert!(waiting.contains("posts,posts,bowerbird-posts,3\n"), "{waiting}");
     let sunk = run(folder, &["sink", "--once", "--output", "json"]).ends(0).json();
-    assert_eq!(sunk["posts"]["written"], 3, "{sunk}");
+    assert_eq!(sunk["sink-posts"]["written"], 3, "{sunk}");
     // A second import changes nothing.
     run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
     let again = run(folder, &["sink", "--once", "--output", "json"]).ends(0).json();
-    assert_eq!(again["posts"]["written"], 0, "{again}");
+    assert_eq!(again["sink-posts"]["written"], 0, "{again}");
     run(folder, &["verify"]).ends(0);
 
     let missing = run(folder, &["mapreduce", "query", "posts/places/by_place"]).ends(1);

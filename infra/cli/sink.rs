@@ -83,16 +83,27 @@ pub fn spawn(
     reports: &Reports,
 ) {
     for projection in Projection::all() {
-        let reporter = service.role(projection.name);
+        let role = role(&projection);
+        let reporter = service.role(role);
         let token = service.crew.token(Stage::Work);
         let (log, store, config) = (log.clone(), store.clone(), config.clone());
         let reports = reports.clone();
-        service.crew.spawn(Stage::Work, projection.name, async move {
+        service.crew.spawn(Stage::Work, role, async move {
             let sink = bowerbird_sink::run(&log, &store, &projection, &config, &reporter, token);
             let report = Box::pin(sink).await?;
-            reports.note(projection.name, &report);
+            reports.note(role, &report);
             Ok(())
         });
+    }
+}
+
+/// The role of the sink that fills `projection`.
+fn role(projection: &Projection) -> &'static str {
+    match projection.name {
+        "posts" => "sink-posts",
+        "features" => "sink-features",
+        "journal" => "sink-journal",
+        other => other,
     }
 }
 
