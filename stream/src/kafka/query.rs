@@ -265,10 +265,16 @@ trait Heard<T> {
     fn heard(self, asker: &Arc<Asker>) -> Result<T, Failed>;
 }
 
+/// More events than a call leaves behind.
+const EVENTS: usize = 64;
+
 impl<T> Heard<T> for KafkaResult<T> {
     fn heard(self, asker: &Arc<Asker>) -> Result<T, Failed> {
-        // Errors, and log lines, wait in a queue until somebody polls.
-        while asker.poll(Duration::ZERO).is_some() {}
+        // Errors, and log lines, wait in a queue until somebody polls; each poll takes one of them,
+        // and returns nothing.
+        for _ in 0..EVENTS {
+            asker.poll(Duration::ZERO);
+        }
         match self {
             Ok(answer) => {
                 asker.context().health.well();
