@@ -2,7 +2,10 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Records settled, by `projection` and `outcome`: `written`, `unchanged`, `dead_letter`.
+/// What became of entities and records, by `projection` and `outcome`: documents `written`,
+/// documents `unchanged`, records given up as a `dead_letter`.
+pub const OUTCOMES: &str = "bowerbird_sink_outcomes_total";
+/// Records settled, by `projection`.
 pub const RECORDS: &str = "bowerbird_sink_records_total";
 /// Documents written, by `projection`.
 pub const DOCUMENTS: &str = "bowerbird_sink_documents_total";
@@ -17,7 +20,8 @@ pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
-    describe_counter!(RECORDS, "records settled, by outcome");
+    describe_counter!(OUTCOMES, "documents written or unchanged, and records given up");
+    describe_counter!(RECORDS, "records settled");
     describe_counter!(DOCUMENTS, "documents written");
     describe_counter!(RETRIES, "bulk writes tried again");
     describe_histogram!(BATCH_SECONDS, Unit::Seconds, "time to settle a batch");

@@ -1,9 +1,11 @@
 //! Where a post was made: the exact point if it has one, else the middle of its place.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::text::Text;
 
@@ -32,17 +34,53 @@ struct Polygon {
     coordinates: Option<Vec<Vec<(f64, f64)>>>,
 }
 
-#[derive(Deserialize)]
-struct Point {
-    coordinates: (f64, f64),
+/// The exact point, as `{"type": "Point", "coordinates": [longitude, latitude]}`. v1.1 also has it
+/// as a bare list under `geo`, latitude first; that is not read.
+pub(super) struct Spot(Option<(f64, f64)>);
+
+impl<'de> Deserialize<'de> for Spot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Point {
+            coordinates: Option<(f64, f64)>,
+        }
+        struct PointOrList;
+        impl<'de> Visitor<'de> for PointOrList {
+            type Value = Spot;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a GeoJSON point")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spot, A::Error> {
+                let point = Point::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Spot(point.coordinates))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Spot, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Spot(None))
+            }
+        }
+        deserializer.deserialize_any(PointOrList)
+    }
 }
 
-/// v2 `geo` of a post; in flattened posts the place's own fields stand in it.
+/// `geo` of a post. In flattened posts the place's own fields stand in it too.
 #[derive(Deserialize)]
-struct Geo<'a> {
+pub(super) struct Geo<'a> {
     #[serde(borrow)]
     place_id: Option<Text<'a>>,
-    coordinates: Option<Point>,
+    coordinates: Option<Spot>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    full_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    country_code: Option<Text<'a>>,
+    geo: Option<Extent>,
 }
 
 /// The document's `place`.
@@ -62,29 +100,26 @@ pub(super) struct Located<'a> {
 }
 
 pub(super) fn locate<'a>(
-    geo: Option<&'a RawValue>,
+    geo: Option<Geo<'a>>,
     v1_place: Option<Place<'a>>,
-    v1_coordinates: Option<&'a RawValue>,
+    v1_point: Option<Spot>,
     included: Vec<Place<'a>>,
 ) -> Option<Located<'a>> {
-    // v1.1 has a `geo` too, with latitude first; it does not parse as v2's and is not read.
-    let v2: Option<Geo<'a>> = geo.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let (place_id, v2_point) = match v2 {
-        Some(Geo { place_id, coordinates }) => (place_id, coordinates),
-        None => (None, None),
+    let (place_id, v2_point, flattened) = match geo {
+        Some(Geo { place_id, coordinates, id, full_name, name, country_code, geo }) => {
+            let known = full_name.is_some() || country_code.is_some();
+            let place = Place { id, full_name, name, country_code, geo, bounding_box: None };
+            (place_id, coordinates, known.then_some(place))
+        }
+        None => (None, None, None),
     };
-    let v1_point: Option<Point> =
-        v1_coordinates.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let point = v2_point.or(v1_point).map(|point| point.coordinates);
+    let point = [v2_point, v1_point].into_iter().flatten().find_map(|spot| spot.0);
     let place = v1_place
         .or_else(|| {
             let id = place_id.as_ref()?;
             included.into_iter().find(|place| place.id.as_ref() == Some(id))
         })
-        .or_else(|| {
-            let place: Place<'a> = serde_json::from_str(geo?.get()).ok()?;
-            (place.full_name.is_some() || place.country_code.is_some()).then_some(place)
-        });
+        .or(flattened);
     if place.is_none() && place_id.is_none() && point.is_none() {
         return None;
     }

@@ -9,9 +9,8 @@ use jiff::fmt::strtime;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::place::{self, Place};
+use super::place::{self, Geo, Place, Spot};
 use super::text::{Id, Text, mend_surrogates};
 use super::{Unmappable, malformed, value};
 
@@ -50,13 +49,12 @@ struct Post<'a> {
     user: Option<User<'a>>,
     /// v2: names the place, and may hold the point. v1.1: the point as latitude, longitude.
     #[serde(borrow)]
-    geo: Option<&'a RawValue>,
+    geo: Option<Geo<'a>>,
     /// v1.1: the place as an object.
     #[serde(borrow)]
     place: Option<Place<'a>>,
     /// v1.1: the point as longitude, latitude.
-    #[serde(borrow)]
-    coordinates: Option<&'a RawValue>,
+    coordinates: Option<Spot>,
     #[serde(borrow, alias = "referenced_posts")]
     referenced_tweets: Option<Vec<Reference<'a>>>,
     #[serde(borrow)]
@@ -100,18 +98,16 @@ impl<'a> Data<'a> {
     fn of(self, key: &str) -> Option<Post<'a>> {
         match self {
             Self::One(post) => Some(*post),
-            Self::Many(posts) => posts.into_iter().find(|post| post.id().as_deref() == Some(key)),
+            Self::Many(posts) => posts.into_iter().find(|post| post.id() == Some(key)),
         }
     }
 }
 
 impl Post<'_> {
-    fn id(&self) -> Option<Cow<'_, str>> {
+    fn id(&self) -> Option<&str> {
         match (&self.id_str, &self.id) {
-            (Some(id), _) => Some(Cow::Borrowed(id.as_str())),
-            (None, Some(Id::Text(id))) => Some(Cow::Borrowed(id)),
-            (None, Some(Id::Number(id))) => Some(Cow::Owned(id.to_string())),
-            (None, None) => None,
+            (Some(id), _) => Some(id.as_str()),
+            (None, id) => id.as_ref().map(|id| &*id.0),
         }
     }
 }
@@ -212,7 +208,12 @@ const WHAT: &str = "post";
 
 pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
     let payload = value(event)?;
-    match serde_json::from_slice(payload) {
+    // Checked once as a whole, which is faster than string by string.
+    let parsed = match std::str::from_utf8(payload) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(payload),
+    };
+    match parsed {
         Ok(post) => fields(event, post),
         Err(error) => match mend_surrogates(payload) {
             Some(mended) => {
@@ -232,9 +233,10 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
         Some(data) => data.of(&event.key).ok_or_else(|| lacks("post of this id in its data"))?,
         None => item,
     };
-    let id = post.id().ok_or_else(|| lacks("id"))?.into_owned();
+    let id = post.id().ok_or_else(|| lacks("id"))?;
     if id != event.key {
-        return Err(Unmappable::KeyDiffers { key: event.key.clone(), payload: id });
+        let (key, payload) = (event.key.clone(), id.to_owned());
+        return Err(Unmappable::KeyDiffers { key, payload });
     }
     // A v1.1 line may hold the text cut short, and the whole of it elsewhere.
     let text = post
@@ -274,7 +276,7 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
         created_at: post
             .created_at
             .and_then(|text| time(text.as_str()))
-            .or_else(|| snowflake_time(&id))
+            .or_else(|| snowflake_time(&event.key))
             .map(|time| format!("{time:.3}")),
         author,
         place: place::locate(post.geo, post.place, post.coordinates, places),
@@ -286,7 +288,7 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
                 .into_iter()
                 .filter_map(|rule| match rule.tag {
                     Some(tag) if !tag.0.is_empty() => Some(tag.0.into_owned()),
-                    _ => rule.id.map(Id::into_string),
+                    _ => rule.id.map(|id| id.0.into_owned()),
                 })
                 .collect(),
             query: extension("query"),
@@ -299,12 +301,7 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
 }
 
 fn author(user: User<'_>) -> Option<Author<'_>> {
-    let id = match (user.id_str, user.id) {
-        (Some(id), _) => id.0,
-        (None, Some(Id::Text(id))) => id,
-        (None, Some(Id::Number(id))) => Cow::Owned(id.to_string()),
-        (None, None) => return None,
-    };
+    let id = user.id_str.map(|id| id.0).or(user.id.map(|id| id.0))?;
     let username = user.username.or(user.screen_name).map(|name| name.0);
     Some(Author { id, username, name: user.name.map(|name| name.0) })
 }

@@ -1,8 +1,10 @@
 //! Text of payloads: borrowed where it can be, repaired where it must be.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A string that borrows from the payload unless it has escapes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,20 +19,32 @@ impl Text<'_> {
 
 /// An id as text or as a number: v1.1 has both, and rule ids come as either. Integers up to
 /// `u64::MAX` keep every digit.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Id<'a> {
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    Number(u64),
-}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Id<'a>(pub Cow<'a, str>);
 
-impl Id<'_> {
-    pub(super) fn into_string(self) -> String {
-        match self {
-            Self::Text(text) => text.into_owned(),
-            Self::Number(number) => number.to_string(),
+impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl<'de> Visitor<'de> for TextOrNumber {
+            type Value = Id<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an id, as text or as a whole number")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Id(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Id(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Id(Cow::Owned(number.to_string())))
+            }
         }
+        deserializer.deserialize_any(TextOrNumber)
     }
 }
 

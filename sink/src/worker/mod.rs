@@ -329,6 +329,16 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
             self.marks.settle(position);
         }
         self.pending_bytes -= settled.bytes;
+        for (outcome, count) in [
+            ("written", settled.written),
+            ("unchanged", settled.unchanged),
+            ("dead_letter", settled.dead_letters),
+        ] {
+            metrics::counter!(names::OUTCOMES, "projection" => self.name(), "outcome" => outcome)
+                .increment(count);
+        }
+        metrics::counter!(names::RECORDS, "projection" => self.name())
+            .increment(settled.positions.len() as u64);
         metrics::counter!(names::DOCUMENTS, "projection" => self.name()).increment(settled.written);
         self.show_pending();
         self.report.add(&settled);

@@ -30,6 +30,12 @@ pub(super) struct Settled {
     pub dead_letters: u64,
 }
 
+impl Settled {
+    fn done(&mut self, records: Vec<Record>) {
+        self.positions.extend(records.into_iter().map(|record| record.position));
+    }
+}
+
 /// Writes batches for one projection; several at once.
 #[derive(Debug)]
 pub(super) struct Writer<L, S> {
@@ -121,7 +127,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             match row {
                 WriteOutcome::Written(_) => {
                     settled.written += 1;
-                    self.done(unit.records, "written", settled);
+                    settled.done(unit.records);
                 }
                 WriteOutcome::Conflict => {
                     unit.attempts += 1;
@@ -242,7 +248,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                     let merged = unit.state.merge(there.clone());
                     if there.says_as_much_as(&merged) {
                         settled.unchanged += 1;
-                        self.done(unit.records, "unchanged", settled);
+                        settled.done(unit.records);
                     } else {
                         left.push(Unit { state: merged, revision: document.revision, ..unit });
                     }
@@ -304,19 +310,13 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
         }
         self.reporter.mended();
-        self.done(records, "dead_letter", settled);
+        settled.done(records);
         Ok(())
     }
 
     fn why(&self, reason: &str, error: String, attempts: u32) -> Reason {
         let group = self.projection.group.clone();
         Reason { reason: reason.to_owned(), error, group, attempts }
-    }
-
-    fn done(&self, records: Vec<Record>, outcome: &'static str, settled: &mut Settled) {
-        metrics::counter!(names::RECORDS, "projection" => self.projection.name, "outcome" => outcome)
-            .increment(records.len() as u64);
-        settled.positions.extend(records.into_iter().map(|record| record.position));
     }
 
     /// Asks the store, and waits out what passes or what an operator can mend, visibly.
