@@ -225,3 +225,51 @@ fn credentials<'a>(
 fn make_parent(path: &Path) -> anyhow::Result<()> {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), folder::make)
 }
+
+#[cfg(test)]
+mod tests {
+    use bowerbird_infra::config;
+
+    use super::*;
+    use crate::args::Format;
+
+    /// What the libraries find sound is what the configuration says without being asked.
+    #[test]
+    fn the_defaults_are_those_of_the_libraries() {
+        let loaded = config::load(None, []).unwrap();
+        let settings = Settings { loaded, file: None, data: "data".into(), output: Format::Text };
+
+        let (ours, theirs) = (sink(&settings), SinkConfig::default());
+        let drain_timeout = ours.drain_timeout;
+        let theirs = SinkConfig { drain_timeout, ..theirs };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        let address = &settings.config().x.base_url.base;
+        let token = Secret::new("token");
+        let ours = x(&settings, address, &token).unwrap();
+        let drain_timeout = ours.drain_timeout;
+        let theirs = XConfig::new(address.parse().unwrap(), token.get());
+        let theirs = XConfig { drain_timeout, ..theirs };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        let ours = aurin(&settings).unwrap();
+        let theirs = AurinConfig::new(ours.base_url.clone(), Vec::new());
+        let theirs = AurinConfig { drain_timeout, ..theirs };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        let ours = archive(&settings, Vec::new());
+        let checkpoint_dir = ours.checkpoint_dir.clone();
+        let theirs =
+            ArchiveConfig { drain_timeout, checkpoint_dir, ..ArchiveConfig::new(Vec::new()) };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        let url = StoreUrl::try_from("http://couchdb:5984".to_owned()).unwrap();
+        let StoreUrl::Couch(url) = url else { panic!("{url}") };
+        let (ours, theirs) =
+            (couch(&settings, &url).unwrap(), CouchConfig::new(&url.base).unwrap());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        let ours = kafka(&settings, "one:9092".to_owned(), None);
+        assert_eq!(format!("{ours:?}"), format!("{:?}", KafkaConfig::new("one:9092")));
+    }
+}

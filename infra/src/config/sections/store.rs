@@ -40,7 +40,7 @@ impl Default for StoreSection {
             user: None,
             password: None,
             password_file: None,
-            timeout_ms: 60_000,
+            timeout_ms: 30_000,
             connect_timeout_ms: 5_000,
             create_databases: true,
         }
