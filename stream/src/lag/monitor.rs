@@ -16,6 +16,9 @@ use crate::log::{EventLog, Extent, GroupInfo};
 
 /// How often new groups and topics are looked for.
 const DISCOVER: Duration = Duration::from_secs(15);
+/// How often, while a group that is expected has no members: it is probably just starting, and
+/// must not be called stopped for longer than needed.
+const DISCOVER_SOON: Duration = Duration::from_secs(2);
 /// How far back the log itself is asked where it was, when a topic is first seen: so that a
 /// monitor that has just started knows how old a lag is.
 const SEEDS: [Duration; 7] = [
@@ -133,7 +136,8 @@ impl<L: EventLog> LagMonitor<L> {
         let mut errors = Vec::new();
         if self.discover_at.is_none_or(|at| at <= Instant::now()) {
             self.discover().await?;
-            self.discover_at = Some(Instant::now() + DISCOVER);
+            let wait = if self.misses_members() { DISCOVER_SOON } else { DISCOVER };
+            self.discover_at = Some(Instant::now() + wait);
         }
         // Commits before ends: a lag is never negative then.
         let committed = self.committed(&mut errors).await?;
@@ -156,6 +160,11 @@ impl<L: EventLog> LagMonitor<L> {
         let total = evaluate::total(groups.iter().map(|group| Part::Sum(&group.total)));
         let topics = extents.iter().map(|(topic, extents)| self.topic(topic, extents)).collect();
         Ok(LagReport { sampled_at: Some(now), groups, topics, total, errors })
+    }
+
+    fn misses_members(&self) -> bool {
+        let members = |name| self.groups.get(name)?.info.as_ref().map(|info| info.members.len());
+        self.config.expected.keys().any(|name| members(name).unwrap_or(0) == 0)
     }
 
     fn known_topics(&self) -> BTreeSet<String> {
