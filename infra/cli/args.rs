@@ -22,6 +22,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The configuration; without it ./bowerbird.toml if there is one, else the defaults
     #[arg(long, global = true, value_name = "FILE")]
