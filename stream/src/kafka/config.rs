@@ -303,6 +303,8 @@ impl Clients {
             .set("heartbeat.interval.ms", millis(consumer.session_timeout / 5))
             .set("max.poll.interval.ms", millis(longest_silence(consumer)))
             .set("fetch.wait.max.ms", "20")
+            // Topics are known to exist before they are subscribed to: one that is gone is gone.
+            .set("topic.metadata.propagation.max.ms", "3000")
             .set("fetch.error.backoff.ms", "100")
             // A partition that waits because enough is queued would do so for a whole second.
             .set("fetch.queue.backoff.ms", "5")

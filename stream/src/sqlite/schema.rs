@@ -88,7 +88,7 @@ fn connect(path: &Path, more: OpenFlags, purpose: Purpose) -> rusqlite::Result<C
     match purpose {
         Purpose::Write => {
             connection.pragma_update(None, "cache_size", -8192)?;
-            connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+            connection.pragma_update(None, "wal_autocheckpoint", 2000)?;
             connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         }
         Purpose::Read => connection.pragma_update(None, "query_only", true)?,
@@ -131,9 +131,8 @@ pub(super) fn records_table(partition: i64) -> String {
     format!("records_{partition}")
 }
 
-/// Makes the table of a new partition.
-pub(super) fn create_records(connection: &Connection, partition: i64) -> rusqlite::Result<()> {
-    let table = records_table(partition);
+/// Makes a table of records.
+pub(super) fn create_table(connection: &Connection, table: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
         "CREATE TABLE {table} (
             offset INTEGER PRIMARY KEY,

@@ -110,7 +110,7 @@ fn create(connection: &Connection, spec: &TopicSpec, text: &str) -> Result<(), F
     for number in 0..spec.partitions {
         connection
             .execute("INSERT INTO partitions (topic, number) VALUES (?1, ?2)", (topic, number))?;
-        schema::create_records(connection, connection.last_insert_rowid())?;
+        schema::create_table(connection, &schema::records_table(connection.last_insert_rowid()))?;
     }
     Ok(())
 }

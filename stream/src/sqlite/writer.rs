@@ -257,3 +257,87 @@ fn commit(
     }
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::Headers;
+    use crate::sqlite::schema;
+    use crate::topic::declared;
+
+    fn writer(path: &Path) -> Writer {
+        let (tell, _) = watch::channel(0);
+        Writer::new(schema::create(path).unwrap(), "sqlite:test".to_owned(), tell).unwrap()
+    }
+
+    fn append(count: usize) -> (Request, oneshot::Receiver<Answers>) {
+        let record = Outgoing {
+            topic: "posts".into(),
+            key: Some(Bytes::from("k")),
+            value: Some(Bytes::from(vec![1; 1000])),
+            headers: Headers::new(),
+        };
+        let (answer, answers) = oneshot::channel();
+        (Request::Append { records: vec![record; count], bytes: count * 1000, answer }, answers)
+    }
+
+    #[test]
+    fn a_full_disk_refuses_all_or_nothing_and_goes_on_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(&folder.path().join("log.sqlite"));
+        let (answer, _changes) = oneshot::channel();
+        let topics = declared(1, 1, 1 << 20);
+        writer.serve(vec![Request::Apply { topics, dry_run: false, answer }]);
+        let limit = |writer: &Writer, pages: i64| {
+            writer.connection.pragma_update(None, "max_page_count", pages).unwrap();
+        };
+        limit(&writer, 60);
+        let (small, mut first) = append(3);
+        writer.serve(vec![small]);
+        assert!(first.try_recv().unwrap().iter().all(Result::is_ok));
+        let ((large, mut large_answers), (small, mut small_answers)) = (append(5000), append(1));
+        writer.serve(vec![large, small]);
+        for answers in [&mut large_answers, &mut small_answers] {
+            for answer in answers.try_recv().unwrap() {
+                let error = answer.unwrap_err();
+                assert!(matches!(error, LogError::Full { .. }) && error.pauses(), "{error:?}");
+            }
+        }
+        limit(&writer, 1 << 20);
+        let (again, mut answers) = append(2);
+        writer.serve(vec![again]);
+        let offsets: Vec<_> =
+            answers.try_recv().unwrap().into_iter().map(|answer| answer.unwrap().offset).collect();
+        assert_eq!(offsets, [3, 4], "what was refused left no gap");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_turn_the_log_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(&folder.path().join("log.sqlite"));
+        let (answer, _changes) = oneshot::channel();
+        let topics = declared(1, 1, 1 << 20);
+        writer.serve(vec![Request::Apply { topics, dry_run: false, answer }]);
+        let (request, _answers) = append(1);
+        let Request::Append { records, .. } = request else { panic!() };
+        let mut keyless = 0;
+        for second in [100, 90, 110] {
+            let now = Timestamp::from_second(second).unwrap();
+            let calls = [&records[..]];
+            let at = "sqlite:test";
+            append::append(&writer.connection, &writer.topics, &calls, &mut keyless, at, now)
+                .unwrap();
+        }
+        let partition = writer.topics["posts"].partitions[0];
+        let table = schema::records_table(partition);
+        let mut statement =
+            writer.connection.prepare(&format!("SELECT appended FROM {table}")).unwrap();
+        let times: Vec<i64> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(times, [100_000, 100_000, 110_000]);
+    }
+}
