@@ -310,7 +310,8 @@ impl Clients {
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", (half >> 10).to_string())
-            .set("fetch.message.max.bytes", half.min(1 << 20).to_string());
+            // Of one partition at a time; compressed, so what it holds may be many times as much.
+            .set("fetch.message.max.bytes", (half / 8).clamp(64 << 10, 1 << 20).to_string());
         let largest = self.config.max_record_bytes + FRAME;
         client
             .set("message.max.bytes", largest.to_string())

@@ -1,0 +1,83 @@
+//! Faults on cue, by librdkafka's mock of a broker.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+
+/// A mock of one broker with a topic of one partition.
+fn mock() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, KafkaLog) {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("posts", 1, 1).unwrap();
+    let log = log(&cluster.bootstrap_servers());
+    (cluster, log)
+}
+
+#[tokio::test]
+async fn a_consumer_tells_that_the_broker_is_away_and_when_it_is_back() {
+    let (cluster, log) = mock();
+    log.publish(records("posts", 5)).await.remove(0).unwrap();
+    let from = [(Partition::new("posts", 0), 0)].into();
+    let mut reader = log.assign(&from, config("")).await.unwrap();
+    until(&mut reader, "records", as_records).await;
+    cluster.broker_down(1).unwrap();
+    let error = until(&mut reader, "the trouble", as_trouble).await;
+    assert!(matches!(error, LogError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains(&log.address()), "{error}");
+    let again = reader.next(1, Duration::from_millis(100)).await.unwrap();
+    assert!(matches!(again, Delivery::Trouble(_)), "it lasts: {again:?}");
+    cluster.broker_up(1).unwrap();
+    let idle = |delivery: Delivery| matches!(delivery, Delivery::Idle).then_some(());
+    until(&mut reader, "the end of the trouble", idle).await;
+    log.publish(records("posts", 5)).await.remove(0).unwrap();
+    until(&mut reader, "records", as_records).await;
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn publishing_outlives_errors_of_the_broker_and_of_the_producer() {
+    let (cluster, log) = mock();
+    use RDKafkaRespErr::*;
+    // Such as librdkafka gets over by itself.
+    let passing = [
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+    ];
+    cluster.request_errors(RDKafkaApiKey::Produce, &passing);
+    for answer in log.publish(records("posts", 20)).await {
+        answer.unwrap();
+    }
+    // A topic that we may not write to.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let error = log.publish(records("posts", 1)).await.remove(0).unwrap_err();
+    assert!(matches!(error, LogError::Unauthorised { .. }) && error.pauses(), "{error:?}");
+    // The producer has lost its identity: it fails for good, and another one takes over.
+    cluster
+        .request_errors(RDKafkaApiKey::Produce, &[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "publishing did not come back");
+        match log.publish(records("posts", 1)).await.remove(0) {
+            Ok(_) => break,
+            // librdkafka remembers the refusal until it next looks at the topic.
+            Err(error) => assert!(error.is_transient() || error.pauses(), "{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_not_acknowledged_in_time_has_failed_for_now() {
+    let (cluster, log) = mock();
+    log.publish(records("posts", 1)).await.remove(0).unwrap();
+    cluster.broker_down(1).unwrap();
+    let started = Instant::now();
+    let error = log.publish(records("posts", 1)).await.remove(0).unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    cluster.broker_up(1).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = log.publish(records("posts", 1)).await.remove(0) {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+}
