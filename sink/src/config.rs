@@ -77,10 +77,10 @@ impl Default for SinkConfig {
     fn default() -> Self {
         Self {
             batch_documents: 500,
-            batch_bytes: 4 << 20,
+            batch_bytes: 2 << 20,
             flush_interval: Duration::from_millis(100),
             writers: 2,
-            max_pending_bytes: 16 << 20,
+            max_pending_bytes: 8 << 20,
             commit_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
             create_databases: true,

@@ -79,7 +79,8 @@ pub async fn run<L: EventLog, S: DocumentStore>(
     let consumer = ConsumerConfig {
         instance: config.instance.clone(),
         drain_timeout: config.drain_timeout,
-        prefetch_bytes: config.max_pending_bytes,
+        // Together with what is pending: what the configuration allows, and half of it again.
+        prefetch_bytes: config.max_pending_bytes / 2,
         ..ConsumerConfig::new(projection.group.clone())
     };
     let ends = match config.once {

@@ -302,7 +302,7 @@ impl Clients {
             .set("session.timeout.ms", millis(consumer.session_timeout))
             .set("heartbeat.interval.ms", millis(consumer.session_timeout / 5))
             .set("max.poll.interval.ms", millis(longest_silence(consumer)))
-            .set("fetch.wait.max.ms", "20")
+            
             // Topics are known to exist before they are subscribed to: one that is gone is gone.
             .set("topic.metadata.propagation.max.ms", "3000")
             .set("fetch.error.backoff.ms", "100")

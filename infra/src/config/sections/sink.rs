@@ -48,10 +48,10 @@ impl Default for SinkSection {
     fn default() -> Self {
         Self {
             batch_documents: 500,
-            batch_bytes: 4 << 20,
+            batch_bytes: 2 << 20,
             flush_interval_ms: 100,
             writers: 2,
-            max_pending_bytes: 16 << 20,
+            max_pending_bytes: 8 << 20,
             commit_interval_ms: 1_000,
             max_attempts: 8,
             max_backoff_ms: 30_000,
