@@ -211,12 +211,17 @@ impl Clients {
         Ok(Self { config: Arc::new(config) })
     }
 
+    /// The extra properties come last, so that they count.
+    fn with_extra(&self, mut client: ClientConfig) -> ClientConfig {
+        for (name, value) in &self.config.extra {
+            client.set(name, value);
+        }
+        client
+    }
+
     fn base(&self) -> ClientConfig {
         let config = &self.config;
         let mut client = ClientConfig::new();
-        for (name, value) in &config.extra {
-            client.set(name, value);
-        }
         client
             .set("bootstrap.servers", &config.brokers)
             .set("client.id", &config.client_id)
@@ -253,14 +258,14 @@ impl Clients {
 
     /// For questions: metadata, offsets, groups.
     pub(super) fn asking(&self) -> ClientConfig {
-        self.base()
+        self.with_extra(self.base())
     }
 
     /// For the committed offsets of a group. It is never subscribed, so it is no member.
     pub(super) fn asking_group(&self, group: &str) -> ClientConfig {
         let mut client = self.base();
         client.set("group.id", group).set("enable.auto.commit", "false");
-        client
+        self.with_extra(client)
     }
 
     /// For publishing: every record is acknowledged by all replicas in sync, once, in order.
@@ -282,7 +287,7 @@ impl Clients {
             .set("queue.buffering.max.kbytes", (config.queue_bytes >> 10).max(1).to_string())
             // Bounded by bytes alone.
             .set("queue.buffering.max.messages", "0");
-        client
+        self.with_extra(client)
     }
 
     /// For consuming, as a member of a group or with an assignment of its own.
@@ -302,7 +307,7 @@ impl Clients {
             .set("session.timeout.ms", millis(consumer.session_timeout))
             .set("heartbeat.interval.ms", millis(consumer.session_timeout / 5))
             .set("max.poll.interval.ms", millis(longest_silence(consumer)))
-            
+            .set("fetch.wait.max.ms", "100")
             // Topics are known to exist before they are subscribed to: one that is gone is gone.
             .set("topic.metadata.propagation.max.ms", "3000")
             .set("fetch.error.backoff.ms", "100")
@@ -319,7 +324,7 @@ impl Clients {
         if let Some(instance) = &consumer.instance {
             client.set("group.instance.id", instance);
         }
-        client
+        self.with_extra(client)
     }
 }
 

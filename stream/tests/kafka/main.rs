@@ -110,7 +110,11 @@ async fn a_broker_that_is_not_there_is_named() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap().to_string();
     drop(nobody);
-    let log = log(&address);
+    let log = KafkaLog::new(KafkaConfig {
+        request_timeout: Duration::from_secs(1),
+        ..KafkaConfig::new(&address)
+    })
+    .unwrap();
     let started = Instant::now();
     let published = log.publish(records("posts", 1)).await.remove(0).unwrap_err();
     let (asked, applied, subscribed, assigned) = tokio::join!(
