@@ -60,10 +60,12 @@ impl Scratch {
         }
         .map_err(failed)?;
         let connection = Connection::open(folder.path().join("verify.sqlite")).map_err(failed)?;
-        // Nothing in it outlives the process, so it need not survive a crash.
+        // Nothing in it outlives the process, so it need not survive a crash; and nobody else looks,
+        // so it need not be locked and unlocked for each question.
         connection
             .execute_batch(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
+                 PRAGMA locking_mode = EXCLUSIVE;
                  CREATE TABLE letters (topic TEXT, partition INTEGER, offset INTEGER,
                      PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
                  CREATE TABLE expected (id TEXT PRIMARY KEY, lettered INTEGER, state TEXT)
