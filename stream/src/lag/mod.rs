@@ -1,6 +1,6 @@
 //! How far each group is behind: the data model of `bowerbird lag`, the dashboard and `/api/v1/lag`.
 //!
-//! [`LagMonitor`] samples a log, [`series`] and [`evaluate`] turn the samples into figures; both
+//! [`LagMonitor`] samples a log, `series` and `evaluate` turn the samples into figures; both
 //! are pure, with time as an argument.
 
 mod evaluate;

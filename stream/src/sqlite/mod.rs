@@ -1,8 +1,8 @@
 //! The embedded event log: one SQLite file.
 //!
-//! One thread writes, and groups what waits into one transaction ([`writer`]); readers have
+//! One thread writes, and groups what waits into one transaction (`writer`); readers have
 //! connections of their own. Several processes may use a file at the same time, on one machine.
-//! A group has one live member at a time, which holds all partitions ([`seat`]).
+//! A group has one live member at a time, which holds all partitions (`seat`).
 
 mod append;
 mod cleaner;
