@@ -295,8 +295,10 @@ impl Clients {
         let mut client = self.base();
         // A reader without a group still needs a name; it never joins, and commits nothing.
         let group = if consumer.group.is_empty() { READER } else { &consumer.group };
-        // One half is here, the other half waits in the hand-over.
-        let half = (consumer.prefetch_bytes / 2).clamp(64 << 10, 1 << 30);
+        // One half of what is fetched ahead waits in the hand-over. Of the other half librdkafka may
+        // queue a part; what one fetch brings comes on top, compressed and unpacked.
+        let queue = (consumer.prefetch_bytes / 4).clamp(64 << 10, 1 << 30);
+        let fetch = (consumer.prefetch_bytes / 8).clamp(64 << 10, 1 << 30);
         client
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -314,13 +316,11 @@ impl Clients {
             // A partition that waits because enough is queued would do so for a whole second.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", (half >> 10).to_string())
-            // Of one partition at a time; compressed, so what it holds may be many times as much.
-            .set("fetch.message.max.bytes", (half / 8).clamp(64 << 10, 1 << 20).to_string());
-        let largest = self.config.max_record_bytes + FRAME;
-        client
-            .set("message.max.bytes", largest.to_string())
-            .set("fetch.max.bytes", half.max(largest).to_string());
+            .set("queued.max.messages.kbytes", (queue >> 10).to_string())
+            // A record that is larger comes alone, whatever these say.
+            .set("message.max.bytes", fetch.min(1_000_000).to_string())
+            .set("fetch.max.bytes", fetch.to_string())
+            .set("fetch.message.max.bytes", fetch.min(1 << 20).to_string());
         if let Some(instance) = &consumer.instance {
             client.set("group.instance.id", instance);
         }
