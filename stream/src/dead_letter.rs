@@ -64,3 +64,67 @@ fn push_reason(headers: &mut Headers, why: &Reason, now: Timestamp) {
     headers.push(ATTEMPTS, why.attempts.to_string());
     headers.push(TIME, now.to_string());
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn why(reason: &str) -> Reason {
+        Reason {
+            reason: reason.to_owned(),
+            error: "no text".to_owned(),
+            group: "sink-posts".to_owned(),
+            attempts: 3,
+        }
+    }
+
+    #[test]
+    fn a_letter_keeps_the_record_and_tells_where_it_came_from() {
+        let mut headers: Headers = [("ce_id", "7"), ("dl_reason", "of old")].into_iter().collect();
+        headers.push_entry("foreign", None);
+        let record = Record {
+            position: Position { topic: "posts".into(), partition: 3, offset: 42 },
+            appended: Timestamp::UNIX_EPOCH,
+            key: Some(Bytes::from("1534")),
+            value: None,
+            headers,
+        };
+        let letter = of_record(record, &why("mapping"), Timestamp::UNIX_EPOCH);
+        assert_eq!((&*letter.topic, letter.key.as_deref()), (DEAD_LETTERS, Some(&b"1534"[..])));
+        assert_eq!(letter.value, None);
+        let told: Vec<_> = letter
+            .headers
+            .iter()
+            .map(|(name, value)| (name, std::str::from_utf8(value).unwrap()))
+            .collect();
+        let expected = [
+            ("ce_id", "7"),
+            ("foreign", ""),
+            (REASON, "mapping"),
+            (ERROR, "no text"),
+            (GROUP, "sink-posts"),
+            (ATTEMPTS, "3"),
+            (TIME, "1970-01-01T00:00:00Z"),
+            (TOPIC, "posts"),
+            (PARTITION, "3"),
+            (OFFSET, "42"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_letter_of_what_never_was_in_the_log_names_no_place() {
+        let outgoing = Outgoing {
+            topic: "posts".into(),
+            key: None,
+            value: Some(Bytes::from("{broken")),
+            headers: Headers::new(),
+        };
+        let letter = of_source(outgoing, &why("line"), Timestamp::UNIX_EPOCH);
+        assert_eq!((&*letter.topic, letter.headers.text(REASON)), (DEAD_LETTERS, Some("line")));
+        assert_eq!(letter.headers.get(TOPIC), None);
+        assert_eq!(letter.value.as_deref(), Some(&b"{broken"[..]));
+    }
+}

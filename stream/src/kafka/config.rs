@@ -285,6 +285,8 @@ impl Clients {
             // Room for the record's own frame.
             .set("message.max.bytes", (config.max_record_bytes + FRAME).to_string())
             .set("queue.buffering.max.kbytes", (config.queue_bytes >> 10).max(1).to_string())
+            // Topics are known to exist before they are published to.
+            .set("topic.metadata.propagation.max.ms", "10000")
             // Bounded by bytes alone.
             .set("queue.buffering.max.messages", "0");
         self.with_extra(client)

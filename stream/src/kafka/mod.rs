@@ -167,3 +167,11 @@ impl EventLog for KafkaLog {
         self.query.groups().await
     }
 }
+
+/// Ends clients away from the async threads: each waits for threads of its own.
+fn let_go<T: Send + 'static>(clients: T) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => _ = runtime.spawn_blocking(move || drop(clients)),
+        Err(_) => drop(clients),
+    }
+}

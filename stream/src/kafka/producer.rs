@@ -142,6 +142,20 @@ impl Publisher {
 
     /// Publishes records of topics that exist; one answer per record.
     pub(super) async fn publish(&self, records: &[Outgoing]) -> Vec<Result<Position, LogError>> {
+        let mut answers = self.send(records).await;
+        // A broker refuses a batch as a whole, and so records that are not too large themselves,
+        // where a topic takes less than was declared here. Each may go alone.
+        for (answer, record) in answers.iter_mut().zip(records) {
+            let refused = matches!(answer, Err(LogError::TooLarge { .. }));
+            if refused && record.size() < self.clients.config.batch_bytes {
+                let alone = self.send(std::slice::from_ref(record)).await.pop();
+                *answer = alone.unwrap_or_else(|| answer.clone());
+            }
+        }
+        answers
+    }
+
+    async fn send(&self, records: &[Outgoing]) -> Vec<Result<Position, LogError>> {
         let started = Instant::now();
         if records.is_empty() {
             return Vec::new();
@@ -276,8 +290,14 @@ impl Publisher {
         tracing::warn!(%code, reason, "the producer failed for good, making another");
         let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
-            *slot = None;
+            super::let_go(slot.take());
         }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        super::let_go(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

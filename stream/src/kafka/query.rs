@@ -208,6 +208,14 @@ impl Query {
     }
 }
 
+impl Drop for Query {
+    fn drop(&mut self) {
+        let asker = self.asker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let groups = self.groups.get_mut().unwrap_or_else(PoisonError::into_inner);
+        super::let_go((asker, std::mem::take(groups)));
+    }
+}
+
 fn topic_meta(topic: &rdkafka::metadata::MetadataTopic) -> TopicMeta {
     let partitions = topic.partitions();
     TopicMeta {

@@ -215,3 +215,31 @@ async fn a_revocation_waits_for_the_drain_and_no_longer() {
     third.close().await.unwrap();
     delete(&topic).await;
 }
+
+#[tokio::test]
+async fn a_batch_that_is_refused_takes_no_small_record_with_it() {
+    let (log, topic) = with_topic(1).await;
+    let alter =
+        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "20000");
+    admin().alter_configs(&[alter], &AdminOptions::new()).await.unwrap();
+    // Not compressible, and together more than the topic takes.
+    let mut state = 7_u64;
+    let mut noise = |bytes: usize| {
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        Bytes::from((0..bytes).map(|_| byte()).collect::<Vec<_>>())
+    };
+    let mut load = records(&topic, 20);
+    load.iter_mut().for_each(|record| record.value = Some(noise(10_000)));
+    load[7].value = Some(noise(30_000));
+    for (index, answer) in log.publish(load).await.into_iter().enumerate() {
+        match answer {
+            Ok(_) => assert_ne!(index, 7),
+            Err(LogError::TooLarge { bytes, .. }) => assert_eq!((index, bytes), (7, 30_001)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    delete(&topic).await;
+}
