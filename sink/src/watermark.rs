@@ -36,7 +36,7 @@ impl Watermarks {
     /// A record is durable as a document, or its dead letter is acknowledged. One of a partition
     /// that was forgotten in the meantime is none of our business any more.
     pub fn settle(&mut self, position: &Position) {
-        let partition = Partition { topic: position.topic.clone(), partition: position.partition };
+        let partition = position.in_partition();
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         let at = lane.taken.binary_search_by_key(&position.offset, |(offset, _)| *offset);
         if let Some((_, settled @ false)) = at.ok().and_then(|at| lane.taken.get_mut(at)) {

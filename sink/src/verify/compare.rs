@@ -18,7 +18,7 @@ pub(super) struct Young {
 
 impl Young {
     fn holds(&self, position: &Position) -> bool {
-        let partition = Partition { topic: position.topic.clone(), partition: position.partition };
+        let partition = position.in_partition();
         self.bounds.get(&partition).is_none_or(|bound| position.offset >= *bound)
     }
 }

@@ -155,10 +155,10 @@ impl<C: EventConsumer> Reader<C> {
                     self.silent = Duration::ZERO;
                     let mut ended = Vec::new();
                     records.retain(|record| {
-                        let Position { topic, partition, offset } = &record.position;
-                        let partition = Partition { topic: topic.clone(), partition: *partition };
+                        let offset = record.position.offset;
+                        let partition = record.position.in_partition();
                         let Some(end) = self.open.get(&partition) else { return false };
-                        let inside = offset < end;
+                        let inside = offset < *end;
                         if offset + 1 >= *end {
                             self.open.remove(&partition);
                             ended.push(partition);

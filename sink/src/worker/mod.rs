@@ -12,7 +12,7 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
-use bowerbird_stream::{EventConsumer, EventLog, LogError, Partition, Record};
+use bowerbird_stream::{EventConsumer, EventLog, LogError, Record};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -274,10 +274,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     }
 
     fn take(&mut self, record: Record, now: Instant) {
-        let partition = Partition {
-            topic: record.position.topic.clone(),
-            partition: record.position.partition,
-        };
+        let partition = record.position.in_partition();
         self.marks.take(&partition, record.position.offset);
         self.pending_bytes += record.size();
         self.open.add(record, now);
