@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
-use super::shape::{ProblemNote, Top};
+use super::shape::{Object, ProblemNote, Top};
 
 /// Longer strings are no ids.
 const MAX_ID_LENGTH: usize = 64;
@@ -81,7 +81,9 @@ impl<'a> Response<'a> {
     }
 
     fn add(&mut self, raw: &'a RawValue) {
-        let Ok(names) = serde_json::from_str::<Names<'a>>(raw.get()) else { return };
+        let Ok(Object(names)) = serde_json::from_str::<Object<Names<'a>>>(raw.get()) else {
+            return;
+        };
         let index = self.entries.len();
         self.entries.push(Entry { kind: self.kinds.len() - 1, raw });
         for name in [names.id, names.media_key] {
@@ -179,7 +181,8 @@ fn errors_of(raw: &RawValue) -> Vec<(&RawValue, Vec<String>)> {
     let list: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     list.into_iter()
         .map(|raw| {
-            let note: ProblemNote<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
+            let Object(note): Object<ProblemNote<'_>> =
+                serde_json::from_str(raw.get()).unwrap_or_default();
             let about = [&note.resource_id, &note.value];
             let about = about.into_iter().filter_map(|name| name.text().map(str::to_owned));
             (raw, about.collect())

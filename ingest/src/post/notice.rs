@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
-use super::shape::{NoticeBody, Top};
+use super::shape::{NoticeBody, Object, Top};
 use super::time;
 
 /// What a notice is about.
@@ -50,10 +50,10 @@ fn read(
     subject: &'static str,
     action: &'static str,
 ) -> Result<Notice, &'static str> {
-    let body: NoticeBody<'_> =
+    let Object(body): Object<NoticeBody<'_>> =
         serde_json::from_str(raw.get()).map_err(|_| "its body is not an object")?;
     let candidates: [&Scalar<'_>; 2] = match (&body.status, action) {
-        (Some(status), _) => [&status.id_str, &status.id],
+        (Some(Object(status)), _) => [&status.id_str, &status.id],
         // Only a status can be deleted here; favourites and the like are no posts of ours.
         (None, "delete") if subject == "post" => return Err("it names no status"),
         (None, "scrub_geo") => [&body.user_id_str, &body.user_id],
@@ -104,7 +104,8 @@ mod tests {
                 Some(Ok(("user", "suspend", 8, ms))),
             ),
             (r#"{"delete":{"favorite":{"id":8}}}"#, Some(Err("it names no status"))),
-            (r#"{"delete":[]}"#, Some(Err("it names no status"))),
+            (r#"{"delete":[]}"#, Some(Err("its body is not an object"))),
+            (r#"{"delete":{"status":["12"]}}"#, Some(Err("its body is not an object"))),
             (r#"{"delete":true}"#, Some(Err("its body is not an object"))),
             (r#"{"user_withheld":{}}"#, Some(Err("it names no id"))),
             (r#"{"delete":null}"#, None),

@@ -14,7 +14,7 @@ use super::carve::Response;
 use super::notice::{self, Notice};
 use super::problem;
 use super::scalar::Scalar;
-use super::shape::{Data, Head, Top, TwarcNote};
+use super::shape::{Data, Head, Object, Top, TwarcNote};
 use super::{Control, Found, Place, Refusal, reason, time};
 
 /// Reads the lines of one archive, or the items of a stream.
@@ -113,7 +113,7 @@ impl Reader {
         for raw in posts {
             let part = bytes.slice_ref(raw.get().as_bytes());
             let head: Head<'_> = match serde_json::from_str(raw.get()) {
-                Ok(head) => head,
+                Ok(Object(head)) => head,
                 Err(error) => {
                     emit(refused(&part, reason::NO_POST, error.to_string()));
                     continue;
@@ -262,7 +262,7 @@ fn problems(bytes: &Bytes, errors: &RawValue) -> Found {
 
 fn provenance(top: &Top<'_>) -> Provenance {
     let Some(note) = top.twarc else { return Provenance::default() };
-    let note: TwarcNote<'_> = serde_json::from_str(note.get()).unwrap_or_default();
+    let Object(note): Object<TwarcNote<'_>> = serde_json::from_str(note.get()).unwrap_or_default();
     Provenance {
         retrieved: note.retrieved_at.text().and_then(time::parse),
         query: note.url.text().and_then(query_of),

@@ -1,6 +1,7 @@
 //! The shapes that a line can have, read in one pass without building a tree.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -8,6 +9,30 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
+
+/// A JSON object. By itself a derived struct reads a list as well, as its fields in their order.
+#[derive(Debug, Default)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
 
 /// What tells a post from anything else: a v2 `data` object, or an element of its list.
 #[derive(Debug, Default, Deserialize)]
@@ -161,7 +186,7 @@ pub struct TwarcNote<'a> {
 #[serde(default)]
 pub struct NoticeBody<'a> {
     #[serde(borrow)]
-    pub status: Option<Subject<'a>>,
+    pub status: Option<Object<Subject<'a>>>,
     #[serde(borrow)]
     pub id: Scalar<'a>,
     #[serde(borrow)]

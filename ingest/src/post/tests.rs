@@ -243,6 +243,7 @@ fn what_is_no_post_is_told_apart() {
         ("{\"data\":{\"id\":\"12\",\"username\":\"someone\"}}", reason::NO_POST),
         ("{\"data\":{\"scrub_geo\":{}}}", reason::NO_POST),
         ("{\"data\":3}", reason::NO_POST),
+        ("{\"data\":[[\"12\",null,\"text\"]]}", reason::NO_POST),
         ("{\"id\":-4,\"text\":\"\"}", reason::NO_POST),
         ("{\"id\":\"12e\",\"text\":\"\"}", reason::NO_POST),
         ("{\"delete\":{\"favorite\":{}}}", reason::NO_POST),
