@@ -8,13 +8,14 @@
 #   kafka.sh kill I | stop I | start I     kill -9 | clean stop | start again, and wait until it serves
 #   kafka.sh pause I | resume I            a broker that hangs with its connections open | let it go on
 #   kafka.sh tool CLASS ARGS…   one of Kafka's own tools, connected and logged in: tool TopicCommand --list
-#   kafka.sh bootstrap | status
+#   kafka.sh bootstrap | login | status    where clients connect | where they log in, with KAFKA_SASL=also
 #
 # A bed lives in one folder, so any number of them run side by side:
 #   KAFKA_BED    the folder (default: kafka, beside the downloads)
 # Read by the first `up` of a bed, and kept:
 #   KAFKA_PORT   the first of 2 N ports (default: free ones): N for clients, then N for the controllers
 #   KAFKA_SASL   1: clients log in as alice/alice-secret, by PLAIN or SCRAM-SHA-512
+#                also: beside clients that do not log in, N more ports are for such that do, by PLAIN
 #   KAFKA_PROPS  more broker properties, one a line; they win        KAFKA_HEAP  heap of a node (256m)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -60,6 +61,7 @@ install() {
 
 client_port() { echo $((port + $1 - 1)); }
 controller_port() { echo $((port + nodes + $1 - 1)); }
+login_port() { echo $((port + 2 * nodes + $1 - 1)); }
 node_pid() { running "$bed/$1/pid" "$bed/$1/server.properties"; }
 
 alive() {
@@ -67,9 +69,11 @@ alive() {
   for ((i = 1; i <= nodes; i++)); do ! node_pid "$i" > /dev/null || echo "$i"; done
 }
 
+# servers KIND I…: where the nodes take connections of a kind (client, login).
 servers() {
-  local i list=
-  for i in "$@"; do list+=,$host:$(client_port "$i"); done
+  local kind=$1 i list=
+  shift
+  for i in "$@"; do list+=,$host:$("${kind}_port" "$i"); done
   echo "${list#,}"
 }
 
@@ -87,7 +91,7 @@ settle() {
   fi
   nodes=${1:-1}
   [[ $nodes = [1-9] ]] || die "how many nodes? 1 to 9"
-  port=${KAFKA_PORT:-$(free_ports $((2 * nodes)))}
+  port=${KAFKA_PORT:-$(free_ports $((3 * nodes)))}
   sasl=${KAFKA_SASL:-0} heap=${KAFKA_HEAP:-256m} properties=${KAFKA_PROPS:-}
   cluster=$(od -An -N10 -tx1 /dev/urandom | tr -d ' \n')0A # 22 characters: a base64 UUID
   mkdir -p "$bed"
@@ -102,18 +106,19 @@ C
 
 # A cluster's patience is minutes; a test's is seconds. Hence the short intervals, and few threads and partitions.
 broker_properties() {
-  local i=$1 j voters= protocol=PLAINTEXT copies=$((nodes < 3 ? nodes : 3)) insync=$((nodes < 3 ? 1 : 2))
+  local i=$1 j voters= protocol=PLAINTEXT login= copies=$((nodes < 3 ? nodes : 3)) insync=$((nodes < 3 ? 1 : 2))
   for ((j = 1; j <= nodes; j++)); do voters+=,$j@$host:$(controller_port "$j"); done
   [ "$sasl" != 1 ] || protocol=SASL_PLAINTEXT
+  [ "$sasl" != also ] || login=,LOGIN://$host:$(login_port "$i")
   cat << C
 process.roles=broker,controller
 node.id=$i
 controller.quorum.voters=${voters#,}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENT
-listeners=CLIENT://$host:$(client_port "$i"),CONTROLLER://$host:$(controller_port "$i")
-advertised.listeners=CLIENT://$host:$(client_port "$i")
-listener.security.protocol.map=CLIENT:$protocol,CONTROLLER:PLAINTEXT
+listeners=CLIENT://$host:$(client_port "$i"),CONTROLLER://$host:$(controller_port "$i")$login
+advertised.listeners=CLIENT://$host:$(client_port "$i")$login
+listener.security.protocol.map=CLIENT:$protocol,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
 log.dirs=$bed/$i/data
 auto.create.topics.enable=false
 default.replication.factor=$copies
@@ -148,6 +153,10 @@ sasl.mechanism.inter.broker.protocol=PLAIN
 listener.name.client.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="broker" password="$password" user_broker="$password" user_$user="$password";
 listener.name.client.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 C
+  [ "$sasl" != also ] || cat << C
+listener.name.login.sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$user="$password";
+C
   printf '%s\n' "$properties"
 }
 
@@ -168,7 +177,7 @@ format() {
 spawn() {
   local i=$1 taken
   ! node_pid "$i" > /dev/null || return 0
-  for taken in $(client_port "$i") $(controller_port "$i"); do
+  for taken in $(client_port "$i") $(controller_port "$i") $([ "$sasl" != also ] || login_port "$i"); do
     ! listening "$taken" || die "node $i cannot start: port $taken is taken"
   done
   [ ! -f "$bed/$i/log" ] || mv "$bed/$i/log" "$bed/$i/log.old"
@@ -206,7 +215,7 @@ up() {
   for i in "${jobs[@]}"; do wait "$i"; done
   for ((i = 1; i <= nodes; i++)); do spawn "$i"; done
   ready $(seq "$nodes")
-  servers $(seq "$nodes")
+  servers client $(seq "$nodes")
 }
 
 start() {
@@ -254,7 +263,7 @@ tool() {
     *GroupCommand) class=org.apache.kafka.tools.consumer.group.$class ;;
     *) class=org.apache.kafka.tools.$class ;;
   esac
-  connect=(--bootstrap-server "$(servers $(alive))")
+  connect=(--bootstrap-server "$(servers client $(alive))")
   [ "$sasl" != 1 ] || connect+=(--command-config "$bed/client.properties")
   case $class in
     *.StorageTool | *.DumpLogSegments) ;;
@@ -268,9 +277,9 @@ status() {
   local i pid
   for ((i = 1; i <= nodes; i++)); do
     if pid=$(node_pid "$i"); then
-      echo "$i $(servers "$i") $pid $(awk '/^State/ { s = $2 } /^VmRSS/ { print s, int($2 / 1024) " MiB" }' "/proc/$pid/status")"
+      echo "$i $(servers client "$i") $pid $(awk '/^State/ { s = $2 } /^VmRSS/ { print s, int($2 / 1024) " MiB" }' "/proc/$pid/status")"
     else
-      echo "$i $(servers "$i") down"
+      echo "$i $(servers client "$i") down"
     fi
   done
 }
@@ -294,7 +303,8 @@ case $command in
   pause) load; pid=$(node "$@"); kill -STOP "$pid" ;;
   resume) load; pid=$(node "$@"); kill -CONT "$pid" ;;
   tool) load; tool "$@" ;;
-  bootstrap) load; servers $(seq "$nodes") ;;
+  bootstrap) load; servers client $(seq "$nodes") ;;
+  login) load; [ "$sasl" = also ] || die "nobody logs in here: start it with KAFKA_SASL=also"; servers login $(seq "$nodes") ;;
   status) load; status ;;
   *) sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac

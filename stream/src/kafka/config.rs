@@ -231,7 +231,8 @@ impl Clients {
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "2000")
             .set("socket.keepalive.enable", "true")
-            .set_log_level(RDKafkaLogLevel::Warning);
+            // Why a connection was closed is told on this level, and by no error (health).
+            .set_log_level(RDKafkaLogLevel::Info);
         let protocol = match (&config.login, config.tls) {
             (None, false) => "plaintext",
             (None, true) => "ssl",

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::config::Clients;
 use super::error::{code, fault};
-use super::health::{Health, log};
+use super::health::Health;
 use crate::error::LogError;
 use crate::event::Headers;
 use crate::log::{Outgoing, Position};
@@ -84,7 +84,7 @@ pub(super) struct Delivering {
 
 impl ClientContext for Delivering {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.health.hear(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::handover::{Handover, Owned};
-use super::health::{Health, log};
+use super::health::Health;
 use super::query::{By, committed, extents};
 use crate::error::LogError;
 use crate::log::{Delivery, Extent, Partition, Revocation, StartAt};
@@ -36,7 +36,7 @@ pub(super) type GroupConsumer = BaseConsumer<Rebalancing>;
 
 impl ClientContext for Rebalancing {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.health.hear(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
