@@ -65,13 +65,13 @@ fn main() {
     let position = Position { topic: "posts".into(), partition: 0, offset: 7 };
     println!("payloads of {bytes} bytes");
     measure("map", bytes, |n| {
-        black_box(mapping::map(&events[n % 1_000], &position).unwrap());
+        black_box(mapping::map(&events[n % 1_000].view(), &position).unwrap());
     });
     measure("map and render", bytes, |n| {
-        let mapped = mapping::map(&events[n % 1_000], &position).unwrap();
+        let mapped = mapping::map(&events[n % 1_000].view(), &position).unwrap();
         black_box(document::render(&mapped.id, &mapped.state).unwrap());
     });
-    let mapped = mapping::map(&events[0], &position).unwrap();
+    let mapped = mapping::map(&events[0].view(), &position).unwrap();
     let stored = document::render(&mapped.id, &mapped.state).unwrap();
     measure("read and merge", bytes, |_| {
         let there: State = document::read(&stored).unwrap();

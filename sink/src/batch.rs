@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bowerbird_stream::Record;
 
-use crate::mapping;
+use crate::mapping::{self, Mapped};
 use crate::merge::State;
 
 /// Records that are settled together.
@@ -89,19 +89,19 @@ impl Batch {
     pub fn gather(self) -> Gathered {
         let mut gathered = Gathered::default();
         for record in self.records {
-            let (reason, error) = match record.event() {
-                Ok(event) => match mapping::map(&event, &record.position) {
-                    Ok(mapped) => {
-                        let entity = gathered.entities.entry(mapped.id).or_default();
-                        entity.state = std::mem::take(&mut entity.state).merge(mapped.state);
-                        entity.records.push(record);
-                        continue;
-                    }
-                    Err(error) => (error.name(), error.to_string()),
-                },
-                Err(error) => ("envelope", error.to_string()),
+            let mapped = match record.view() {
+                Ok(event) => mapping::map(&event, &record.position)
+                    .map_err(|error| (error.name(), error.to_string())),
+                Err(error) => Err(("envelope", error.to_string())),
             };
-            gathered.rejects.push(Reject { record, reason, error });
+            match mapped {
+                Ok(Mapped { id, state }) => {
+                    let entity = gathered.entities.entry(id).or_default();
+                    entity.state = std::mem::take(&mut entity.state).merge(state);
+                    entity.records.push(record);
+                }
+                Err((reason, error)) => gathered.rejects.push(Reject { record, reason, error }),
+            }
         }
         gathered
     }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bowerbird_store::Document;
+use bowerbird_store::{Body, Document};
 use bowerbird_stream::Position;
 use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
@@ -36,6 +36,9 @@ struct Trailer<'a> {
     notices: &'a Notices,
 }
 
+/// About as many bytes as a trailer without notices has.
+const TRAILER: usize = 192;
+
 /// A document without content.
 #[derive(Serialize)]
 struct Stub<'a> {
@@ -48,23 +51,23 @@ struct Stub<'a> {
 /// The document of `id` that says `state`.
 ///
 /// # Errors
-/// When the content is not the text of a JSON object: a mapping's own mistake.
+/// When what is kept beside the content can't be serialised.
 pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
-    let text = match &state.observed {
+    let body = match &state.observed {
         Some(Observation { stamp, content }) => {
-            let trailer = serde_json::to_string(&Trailer {
+            let trailer = Trailer {
                 observed: Observed { time: stamp.time, hash: stamp.hash },
                 log: &stamp.position,
                 mapping: stamp.mapping,
                 notices: &state.notices,
-            })?;
-            join(&content.0, &trailer)
+            };
+            Body::serialised(append(&content.0, &trailer)?)
         }
         None => {
             let removal = state.removal();
             let restoration = state.notices.get(&NoticeKind::Restoration);
             let removed_once = state.notices.contains_key(&NoticeKind::Removal);
-            serde_json::to_string(&Stub {
+            Body::of(&Stub {
                 r#type: match removal {
                     _ if id.starts_with("user:") => "user",
                     Some(_) => "removed",
@@ -76,19 +79,24 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
             })?
         }
     };
-    Ok(Document { id: id.to_owned(), revision: None, body: RawValue::from_string(text)? })
+    Ok(Document { id: id.to_owned(), revision: None, body })
 }
 
-/// `{a}` and `{b}` as `{a,b}`.
-fn join(first: &str, second: &str) -> String {
-    let first = first.trim_end();
-    let head = first.strip_suffix('}').unwrap_or(first).trim_end();
-    let comma = if head.ends_with('{') { "" } else { "," };
-    let mut text = String::with_capacity(first.len() + second.len() + 1);
-    text.push_str(head);
-    text.push_str(comma);
-    text.push_str(second.strip_prefix('{').unwrap_or(second));
-    text
+/// The members of the object `first`, and behind them those of `second`, which has some.
+fn append(first: &str, second: &impl Serialize) -> Result<String, serde_json::Error> {
+    let head = first.trim_end();
+    let head = head.strip_suffix('}').unwrap_or(head).trim_end();
+    let mut text = Vec::with_capacity(head.len() + TRAILER);
+    text.extend_from_slice(head.as_bytes());
+    let joint = text.len();
+    serde_json::to_writer(&mut text, second)?;
+    // The brace that opens `second` becomes the comma, or goes where `first` has no members.
+    if head == "{" {
+        text.remove(joint);
+    } else {
+        text[joint] = b',';
+    }
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 /// A document that the pipeline did not write; it is left alone.

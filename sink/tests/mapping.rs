@@ -28,7 +28,7 @@ fn position() -> Position {
 }
 
 fn map(event: &Event) -> Result<Mapped, Unmappable> {
-    mapping::map(event, &position())
+    mapping::map(&event.view(), &position())
 }
 
 fn fields(event: &Event) -> Value {

@@ -211,7 +211,7 @@ async fn verify_finds_what_somebody_took_or_put() {
     let mut documents = store.scan("posts", None, 2).await.unwrap();
     let first = documents.remove(0);
     let foreign = bowerbird_store::Document {
-        body: serde_json::value::to_raw_value(&serde_json::json!({"mine": true})).unwrap(),
+        body: bowerbird_store::Body::of(&serde_json::json!({"mine": true})).unwrap(),
         ..first.clone()
     };
     let extra = bowerbird_store::Document { id: "extra".to_owned(), revision: None, ..first };

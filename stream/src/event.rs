@@ -127,15 +127,73 @@ impl Event {
     /// Reads an event back from a record.
     ///
     /// # Errors
-    /// When the record is not a CloudEvent in binary mode. Headers without the `ce_` prefix are
-    /// not ours and are passed over.
+    /// As [`EventView::read`].
     pub fn from_parts(
         key: Option<&Bytes>,
         value: Option<Bytes>,
         headers: &Headers,
     ) -> Result<Self, EnvelopeError> {
+        let view = EventView::read(key, None, headers)?;
+        Ok(Self {
+            id: view.id.to_owned(),
+            source: view.source.to_owned(),
+            kind: view.kind,
+            time: view.time,
+            key: view.key.to_owned(),
+            value,
+            extensions: view
+                .extensions
+                .iter()
+                .map(|&(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+        })
+    }
+
+    /// The event as it would be read in place.
+    pub fn view(&self) -> EventView<'_> {
+        EventView {
+            id: &self.id,
+            source: &self.source,
+            kind: self.kind.clone(),
+            time: self.time,
+            key: &self.key,
+            value: self.value.as_deref(),
+            extensions: self.extensions.iter().map(|(n, v)| (&**n, &**v)).collect(),
+        }
+    }
+}
+
+/// An [`Event`] read in place: nothing of the record is copied. The fields mean the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// `ce_id`.
+    pub id: &'a str,
+    /// `ce_source`.
+    pub source: &'a str,
+    /// `ce_type`.
+    pub kind: EventType,
+    /// `ce_time`.
+    pub time: Timestamp,
+    /// The record's key.
+    pub key: &'a str,
+    /// The payload as received, or nothing for a tombstone.
+    pub value: Option<&'a [u8]>,
+    extensions: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> EventView<'a> {
+    /// Reads an event out of a record.
+    ///
+    /// # Errors
+    /// When the record is not a CloudEvent in binary mode. Headers without the `ce_` prefix are
+    /// not ours and are passed over.
+    pub fn read(
+        key: Option<&'a Bytes>,
+        value: Option<&'a Bytes>,
+        headers: &'a Headers,
+    ) -> Result<Self, EnvelopeError> {
         let (mut version, mut id, mut source, mut kind, mut time) = (None, None, None, None, None);
-        let mut extensions = BTreeMap::new();
+        let mut extensions = Vec::new();
         for (header, value) in headers.iter() {
             let Some(name) = header.strip_prefix(PREFIX) else { continue };
             let text = std::str::from_utf8(value)
@@ -146,9 +204,7 @@ impl Event {
                 "source" => source = Some(text),
                 "type" => kind = Some(text),
                 "time" => time = Some(text),
-                _ => {
-                    extensions.insert(name.to_owned(), text.to_owned());
-                }
+                _ => extensions.push((name, text)),
             }
         }
         let version = version.ok_or(EnvelopeError::Missing("specversion"))?;
@@ -158,14 +214,19 @@ impl Event {
         let time = time.ok_or(EnvelopeError::Missing("time"))?;
         let key = key.and_then(|key| std::str::from_utf8(key).ok()).ok_or(EnvelopeError::Key)?;
         Ok(Self {
-            id: id.ok_or(EnvelopeError::Missing("id"))?.to_owned(),
-            source: source.ok_or(EnvelopeError::Missing("source"))?.to_owned(),
+            id: id.ok_or(EnvelopeError::Missing("id"))?,
+            source: source.ok_or(EnvelopeError::Missing("source"))?,
             kind: EventType::from(kind.ok_or(EnvelopeError::Missing("type"))?),
             time: time.parse().map_err(|_| EnvelopeError::Time(time.to_owned()))?,
-            key: key.to_owned(),
-            value,
+            key,
+            value: value.map(|value| &**value),
             extensions,
         })
+    }
+
+    /// An extension by its name without the `ce_` prefix; of several of a name the last counts.
+    pub fn extension(&self, name: &str) -> Option<&'a str> {
+        self.extensions.iter().rfind(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 }
 
@@ -196,7 +257,10 @@ mod tests {
         fn an_event_comes_back_from_its_headers(event in event()) {
             let key = Bytes::from(event.key.clone());
             let back = Event::from_parts(Some(&key), event.value.clone(), &event.headers());
-            prop_assert_eq!(back.unwrap(), event);
+            prop_assert_eq!(back.as_ref(), Ok(&event));
+            let headers = event.headers();
+            let view = EventView::read(Some(&key), event.value.as_ref(), &headers);
+            prop_assert_eq!(view, Ok(event.view()));
         }
 
         #[test]

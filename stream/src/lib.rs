@@ -21,5 +21,5 @@ pub mod topic;
 
 pub use any::{AnyConsumer, AnyLog};
 pub use error::LogError;
-pub use event::{Event, EventType, Headers};
+pub use event::{Event, EventType, EventView, Headers};
 pub use log::{Delivery, EventConsumer, EventLog, Outgoing, Partition, Position, Record};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EnvelopeError, Event, Headers};
+use crate::event::{EnvelopeError, Event, EventView, Headers};
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,6 +110,14 @@ impl Record {
     /// When it is none: it belongs into the dead letters then.
     pub fn event(&self) -> Result<Event, EnvelopeError> {
         Event::from_parts(self.key.as_ref(), self.value.clone(), &self.headers)
+    }
+
+    /// Reads it as an event, in place.
+    ///
+    /// # Errors
+    /// As [`event`](Self::event).
+    pub fn view(&self) -> Result<EventView<'_>, EnvelopeError> {
+        EventView::read(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
 
     /// Its size in bytes, as queues and batches count it.

@@ -84,7 +84,7 @@ async fn documents(log: &KafkaLog, share: i64) -> Vec<String> {
             continue;
         };
         for record in records.into_iter().filter(|record| record.position.offset < share) {
-            let mapped = mapping::map(&record.event().unwrap(), &record.position).unwrap();
+            let mapped = mapping::map(&record.view().unwrap(), &record.position).unwrap();
             let document = document::render(&mapped.id, &mapped.state).unwrap();
             let body = document.body.get().strip_prefix('{').unwrap();
             documents.insert(mapped.id.clone(), format!(r#"{{"_id":"{}",{body}"#, mapped.id));

@@ -45,13 +45,22 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    // `cargo bench --bench pipeline -- kafka memory` measures these parts only.
+    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
     runtime.block_on(async {
-        rows.extend(kafka::measure(folder.path(), setting("BENCH_EVENTS", 300_000)).await);
-        rows.extend(documents::measure(setting("BENCH_DOCUMENTS", 30_000)).await);
-        rows.extend(embedded::measure(folder.path(), setting("BENCH_EMBEDDED", 100_000)).await);
+        if wanted("kafka") {
+            rows.extend(kafka::measure(folder.path(), setting("BENCH_EVENTS", 300_000)).await);
+        }
+        if wanted("documents") {
+            rows.extend(documents::measure(setting("BENCH_DOCUMENTS", 30_000)).await);
+        }
+        if wanted("embedded") {
+            rows.extend(embedded::measure(folder.path(), setting("BENCH_EMBEDDED", 100_000)).await);
+        }
     });
     println!("\n| what | per second | limit | ratio |\n|---|---:|---:|---:|");
     for Row { what, ours, limit } in rows {
@@ -61,6 +70,9 @@ fn main() {
             }
             None => println!("| {what} | {ours:.0} | | |"),
         }
+    }
+    if !wanted("memory") {
+        return;
     }
     println!("\n| peak memory | waiting events | MiB |\n|---|---:|---:|");
     for backlog in [10_000, 100_000, setting("BENCH_BACKLOG", 1_000_000)] {

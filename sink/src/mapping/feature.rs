@@ -1,6 +1,6 @@
 //! Features of data sets: GeoJSON with the licence and attribution that published work must name.
 
-use bowerbird_stream::Event;
+use bowerbird_stream::EventView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -40,7 +40,7 @@ struct Source<'a> {
     retrieved_at: jiff::Timestamp,
 }
 
-pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
+pub(super) fn content(event: &EventView<'_>) -> Result<String, Unmappable> {
     let failed = malformed("GeoJSON feature");
     let feature: GeoJson<'_> = serde_json::from_slice(value(event)?).map_err(&failed)?;
     if feature.r#type != "Feature" {
@@ -52,22 +52,22 @@ pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
     render(event, "feature", feature.geometry, feature.properties)
 }
 
-pub(super) fn vanished(event: &Event) -> Result<String, Unmappable> {
+pub(super) fn vanished(event: &EventView<'_>) -> Result<String, Unmappable> {
     render(event, "vanished", None, None)
 }
 
 fn render(
-    event: &Event,
+    event: &EventView<'_>,
     r#type: &'static str,
     geometry: Option<&RawValue>,
     properties: Option<&RawValue>,
 ) -> Result<String, Unmappable> {
-    let extension = |name: &str| event.extensions.get(name).map(String::as_str);
     // The key is `<data set>:<feature id>`, and the names of data sets hold colons themselves.
-    let (dataset, feature) = extension("dataset")
+    let (dataset, feature) = event
+        .extension("dataset")
         .and_then(|dataset| Some((dataset, event.key.strip_prefix(dataset)?.strip_prefix(':')?)))
         .or_else(|| event.key.rsplit_once(':'))
-        .unwrap_or(("", &event.key));
+        .unwrap_or(("", event.key));
     serde_json::to_string(&Fields {
         r#type,
         dataset,
@@ -76,10 +76,10 @@ fn render(
         properties,
         source: Source {
             system: "aurin",
-            uri: &event.source,
-            typename: extension("typename"),
-            licence: extension("licence"),
-            attribution: extension("attribution"),
+            uri: event.source,
+            typename: event.extension("typename"),
+            licence: event.extension("licence"),
+            attribution: event.extension("attribution"),
             retrieved_at: event.time,
         },
     })

@@ -1,6 +1,6 @@
 //! Journal events: kept as they are.
 
-use bowerbird_stream::Event;
+use bowerbird_stream::EventView;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,14 +15,14 @@ struct Entry<'a> {
     data: &'a RawValue,
 }
 
-pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
+pub(super) fn content(event: &EventView<'_>) -> Result<String, Unmappable> {
     let failed = malformed("journal entry");
     let data: &RawValue = serde_json::from_slice(value(event)?).map_err(&failed)?;
     serde_json::to_string(&Entry {
         r#type: "journal",
         kind: event.kind.as_str(),
         time: event.time,
-        source: &event.source,
+        source: event.source,
         data,
     })
     .map_err(&failed)

@@ -9,7 +9,8 @@ mod place;
 mod post;
 mod text;
 
-use bowerbird_stream::{Event, EventType, Position};
+use bowerbird_stream::{EventType, EventView, Position};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::merge::{Content, PayloadHash, Stamp, State};
@@ -74,23 +75,23 @@ impl Unmappable {
 ///
 /// # Errors
 /// When the event can't become a document.
-pub fn map(event: &Event, position: &Position) -> Result<Mapped, Unmappable> {
+pub fn map(event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappable> {
     let observed = |id: String, content: String| {
         let stamp = Stamp {
             time: event.time,
-            hash: PayloadHash::of(event.value.as_deref().unwrap_or_default()),
+            hash: PayloadHash::of(event.value.unwrap_or_default()),
             mapping: VERSION,
             position: position.clone(),
         };
         Mapped { id, state: State::observation(stamp, Content(content)) }
     };
     let mapped = match &event.kind {
-        EventType::PostReceived => observed(event.key.clone(), post::content(event)?),
+        EventType::PostReceived => observed(event.key.to_owned(), post::content(event)?),
         EventType::PostErased => notice::erased(event),
         EventType::NoticeReceived => notice::received(event)?,
-        EventType::FeatureObserved => observed(event.key.clone(), feature::content(event)?),
-        EventType::FeatureVanished => observed(event.key.clone(), feature::vanished(event)?),
-        EventType::Journal(_) => observed(event.id.clone(), journal::content(event)?),
+        EventType::FeatureObserved => observed(event.key.to_owned(), feature::content(event)?),
+        EventType::FeatureVanished => observed(event.key.to_owned(), feature::vanished(event)?),
+        EventType::Journal(_) => observed(event.id.to_owned(), journal::content(event)?),
         _ => return Err(Unmappable::Notice(event.kind.to_string())),
     };
     // CouchDB: ids beginning with an underscore are its own; the length keeps keys and URLs sane.
@@ -101,8 +102,15 @@ pub fn map(event: &Event, position: &Position) -> Result<Mapped, Unmappable> {
     Ok(mapped)
 }
 
-fn value(event: &Event) -> Result<&[u8], Unmappable> {
-    event.value.as_deref().ok_or_else(|| Unmappable::NoValue(event.kind.clone()))
+fn value<'a>(event: &EventView<'a>) -> Result<&'a [u8], Unmappable> {
+    event.value.ok_or_else(|| Unmappable::NoValue(event.kind.clone()))
+}
+
+/// Serialises a document's fields into about `size` bytes.
+fn serialised(fields: &impl Serialize, size: usize) -> serde_json::Result<String> {
+    let mut text = Vec::with_capacity(size);
+    serde_json::to_writer(&mut text, fields)?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 fn malformed(what: &'static str) -> impl Fn(serde_json::Error) -> Unmappable {

@@ -4,7 +4,7 @@
 //! `{"user_withheld":{…}}`, `{"user_delete":{…}}` and its like. The v2 compliance stream wraps
 //! the same words in `data`. Batch compliance results have `action` and `reason`.
 
-use bowerbird_stream::Event;
+use bowerbird_stream::EventView;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,16 +13,16 @@ use crate::document::user_id;
 use crate::merge::{Notice, NoticeKind, State};
 
 /// What the tombstone of a post still says after compaction has erased its notice's post.
-pub(super) fn erased(event: &Event) -> Mapped {
-    let extension = |name: &str| event.extensions.get(name).cloned();
+pub(super) fn erased(event: &EventView<'_>) -> Mapped {
+    let extension = |name: &str| event.extension(name).map(str::to_owned);
     let notice = Notice {
         time: event.time,
-        event: extension("notice").unwrap_or_else(|| event.id.clone()),
+        event: extension("notice").unwrap_or_else(|| event.id.to_owned()),
         action: extension("action").unwrap_or_else(|| "delete".to_owned()),
         reason: extension("reason"),
         up_to: None,
     };
-    Mapped { id: event.key.clone(), state: State::notice(NoticeKind::Removal, notice) }
+    Mapped { id: event.key.to_owned(), state: State::notice(NoticeKind::Removal, notice) }
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Line {
     rest: Map<String, Value>,
 }
 
-pub(super) fn received(event: &Event) -> Result<Mapped, Unmappable> {
+pub(super) fn received(event: &EventView<'_>) -> Result<Mapped, Unmappable> {
     let failed = malformed("compliance notice");
     let line: Line = serde_json::from_slice(value(event)?).map_err(failed)?;
     let (action, body) = match line.action {
@@ -47,7 +47,7 @@ pub(super) fn received(event: &Event) -> Result<Mapped, Unmappable> {
             .ok_or_else(|| Unmappable::Notice("none of the known words".to_owned()))?,
     };
     let kind = kind_of(&action).ok_or_else(|| Unmappable::Notice(action.clone()))?;
-    let subject = event.extensions.get("subject").map(String::as_str);
+    let subject = event.extension("subject");
     let about_user = match subject {
         Some("user") => true,
         Some("post") => false,
@@ -55,7 +55,7 @@ pub(super) fn received(event: &Event) -> Result<Mapped, Unmappable> {
     };
     let notice = Notice {
         time: event.time,
-        event: event.id.clone(),
+        event: event.id.to_owned(),
         reason: line.reason,
         up_to: ["up_to_status_id_str", "up_to_status_id", "up_to_tweet_id", "up_to_post_id"]
             .iter()
@@ -63,7 +63,7 @@ pub(super) fn received(event: &Event) -> Result<Mapped, Unmappable> {
             .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
         action,
     };
-    let id = if about_user { user_id(&event.key) } else { event.key.clone() };
+    let id = if about_user { user_id(event.key) } else { event.key.to_owned() };
     Ok(Mapped { id, state: State::notice(kind, notice) })
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bowerbird_stream::Event;
+use bowerbird_stream::EventView;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -205,8 +205,10 @@ struct Source<'a> {
 }
 
 const WHAT: &str = "post";
+/// About as many bytes as the fields have besides the text.
+const FIELDS: usize = 640;
 
-pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
+pub(super) fn content(event: &EventView<'_>) -> Result<String, Unmappable> {
     let payload = value(event)?;
     // Checked once as a whole, which is faster than string by string.
     let parsed = match std::str::from_utf8(payload) {
@@ -224,18 +226,18 @@ pub(super) fn content(event: &Event) -> Result<String, Unmappable> {
     }
 }
 
-fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
+fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappable> {
     let includes = item.includes.take();
     let rules = item.matching_rules.take().unwrap_or_default();
     let lacks =
         |field: &str| Unmappable::Payload { what: WHAT, error: format!("it has no {field}") };
     let post = match item.data.take() {
-        Some(data) => data.of(&event.key).ok_or_else(|| lacks("post of this id in its data"))?,
+        Some(data) => data.of(event.key).ok_or_else(|| lacks("post of this id in its data"))?,
         None => item,
     };
     let id = post.id().ok_or_else(|| lacks("id"))?;
     if id != event.key {
-        let (key, payload) = (event.key.clone(), id.to_owned());
+        let (key, payload) = (event.key.to_owned(), id.to_owned());
         return Err(Unmappable::KeyDiffers { key, payload });
     }
     // A v1.1 line may hold the text cut short, and the whole of it elsewhere.
@@ -250,7 +252,6 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
         Some(Includes { users, places }) => (users.unwrap_or_default(), places.unwrap_or_default()),
         None => (Vec::new(), Vec::new()),
     };
-    let extension = |name: &str| event.extensions.get(name).map(String::as_str);
     let author_id = post.author_id;
     let author = match post.author.or(post.user) {
         Some(user) => author(user),
@@ -269,21 +270,22 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
             references.push(Reference { r#type: Text(r#type.into()), id });
         }
     }
-    serde_json::to_string(&Fields {
+    let size = text.as_str().len() + FIELDS;
+    let fields = Fields {
         r#type: "post",
         text: text.as_str(),
         lang: post.lang.as_ref().map(Text::as_str),
         created_at: post
             .created_at
             .and_then(|text| time(text.as_str()))
-            .or_else(|| snowflake_time(&event.key))
+            .or_else(|| snowflake_time(event.key))
             .map(|time| format!("{time:.3}")),
         author,
         place: place::locate(post.geo, post.place, post.coordinates, places),
         references,
         source: Source {
             system: "x",
-            uri: &event.source,
+            uri: event.source,
             rules: rules
                 .into_iter()
                 .filter_map(|rule| match rule.tag {
@@ -291,13 +293,13 @@ fn fields(event: &Event, mut item: Post<'_>) -> Result<String, Unmappable> {
                     _ => rule.id.map(|id| id.0.into_owned()),
                 })
                 .collect(),
-            query: extension("query"),
-            file: extension("file"),
-            line: extension("line"),
+            query: event.extension("query"),
+            file: event.extension("file"),
+            line: event.extension("line"),
             retrieved_at: event.time,
         },
-    })
-    .map_err(malformed(WHAT))
+    };
+    super::serialised(&fields, size).map_err(malformed(WHAT))
 }
 
 fn author(user: User<'_>) -> Option<Author<'_>> {

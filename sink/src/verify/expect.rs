@@ -63,7 +63,7 @@ fn page(records: &[Record]) -> Page {
     let mut page = Page::default();
     for record in records {
         let position = record.position.clone();
-        match record.event() {
+        match record.view() {
             Ok(event) => match mapping::map(&event, &position) {
                 Ok(mut mapped) => {
                     if let Some(seen) = &mut mapped.state.observed {

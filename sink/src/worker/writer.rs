@@ -200,7 +200,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             for record in records {
                 // It was mapped before, so it can be mapped again.
                 let mapped = record
-                    .event()
+                    .view()
                     .ok()
                     .and_then(|event| crate::mapping::map(&event, &record.position).ok());
                 if let Some(mapped) = mapped {

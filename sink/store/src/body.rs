@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::document::{Document, Revision};
+use crate::document::{Body, Document, Revision};
 
 /// Why a body can't be a document's, in a store's words: an error and a reason.
 pub type BodyError = (&'static str, String);
@@ -19,7 +19,7 @@ pub type BodyError = (&'static str, String);
 /// # Errors
 /// When it is not an object, or has a member that is reserved for the store; `CouchDB` refuses a
 /// whole batch for one such body, so this is asked before anything is sent.
-pub fn deletes(body: &RawValue) -> Result<bool, BodyError> {
+pub fn deletes(body: &Body) -> Result<bool, BodyError> {
     let text = body.get();
     if !text.starts_with('{') {
         return Err(("bad_request", "a document must be a JSON object".to_owned()));
@@ -109,7 +109,7 @@ pub fn unsplice(text: &str) -> Result<Received, serde_json::Error> {
     }
     body.push('}');
     let id = id.ok_or_else(|| serde::de::Error::missing_field("_id"))?;
-    let document = Document { id, revision, body: RawValue::from_string(body)? };
+    let document = Document { id, revision, body: Body::serialised(body) };
     Ok(Received { document, deleted })
 }
 
@@ -156,8 +156,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn raw(text: &str) -> Body {
+        Body::read(text).unwrap()
     }
 
     #[test]

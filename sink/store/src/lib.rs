@@ -14,6 +14,6 @@ pub mod sqlite;
 pub mod store;
 
 pub use any::AnyStore;
-pub use document::{Document, Revision};
+pub use document::{Body, Document, Revision};
 pub use error::StoreError;
 pub use store::{Change, Changes, DatabaseInfo, DocumentStore, WriteOutcome};

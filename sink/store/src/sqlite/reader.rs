@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use crate::document::{Document, Revision};
+use crate::document::{Body, Document, Revision};
 use crate::error::StoreError;
 use crate::sqlite::error::{address, classify};
 use crate::sqlite::schema::{self, Table};
@@ -218,7 +217,7 @@ fn table(connection: &Connection, database: &str) -> Result<Table, ReadError> {
 fn document(row: &Row<'_>, first: usize) -> Result<Document, ReadError> {
     let id: String = row.get(first)?;
     let text = row.get_ref(first + 2)?.as_str().map_err(rusqlite::Error::from)?;
-    let body: Box<RawValue> = serde_json::from_str(text)
+    let body = Body::read(text)
         .map_err(|error| ReadError::Broken(format!("document {id} is damaged: {error}")))?;
     Ok(Document { id, revision: Some(Revision(row.get(first + 1)?)), body })
 }
