@@ -17,4 +17,4 @@ pub mod worker;
 pub use config::{Projection, SinkConfig};
 pub use error::SinkError;
 pub use verify::{VerifyConfig, VerifyReport, verify};
-pub use worker::{SinkReport, run};
+pub use worker::{SinkReport, run, run_into};

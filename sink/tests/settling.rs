@@ -5,6 +5,7 @@
 
 mod harness;
 
+use bowerbird_sink::SinkReport;
 use bowerbird_store::{DocumentStore, StoreError};
 use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{EventLog, dead_letter, topic};
@@ -177,6 +178,22 @@ async fn with_once_an_unreachable_store_fails_at_once() {
     let error = bed.once().await.unwrap_err();
     assert!(error.to_string().contains("can't be reached"), "{error}");
     assert_eq!(bed.once().await.unwrap().written, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_fails_says_what_it_did_before() {
+    let mut bed = Bed::new().await;
+    bed.config.batch_documents = 100;
+    bed.config.writers = 1;
+    bed.publish(topic::POSTS, (0..5_000).map(|id| post(id, 1))).await;
+    bed.store.inner.create_database("posts").await.unwrap();
+    // The last is met first, and is about no post that is there.
+    let faults = [Fault::Fails(unreachable()), Fault::Row("nobody".to_owned())];
+    *bed.store.faults.lock().unwrap() = faults.into();
+    let mut done = SinkReport::default();
+    bed.once_into(&mut done).await.unwrap_err();
+    assert!(done.written > 0 && done.written < 5_000, "{done:?}");
+    assert_eq!(done.written, bed.count().await as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

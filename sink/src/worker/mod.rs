@@ -2,6 +2,7 @@
 //! settled. It never waits for the store itself, so revokes, time and shutdown are always heard.
 
 mod ends;
+mod report;
 mod writer;
 
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
 use bowerbird_stream::{EventConsumer, EventLog, LogError, Record};
-use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,8 @@ use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
 use crate::metrics as names;
 use crate::watermark::Watermarks;
+pub use report::SinkReport;
+
 use ends::Ends;
 use writer::{Settled, Writer};
 
@@ -29,37 +31,6 @@ use writer::{Settled, Writer};
 const TAKE: usize = 1_000;
 /// How long the consumer is listened to before time is looked at again.
 const WAIT: Duration = Duration::from_millis(500);
-
-/// What a sink did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SinkReport {
-    /// Records settled.
-    pub records: u64,
-    /// Documents written.
-    pub written: u64,
-    /// Entities for which the store already said all.
-    pub unchanged: u64,
-    /// Records given up, each with its dead letter.
-    pub dead_letters: u64,
-}
-
-impl SinkReport {
-    fn add(&mut self, settled: &Settled) {
-        self.records += settled.positions.len() as u64;
-        self.written += settled.written;
-        self.unchanged += settled.unchanged;
-        self.dead_letters += settled.dead_letters;
-    }
-}
-
-impl std::ops::AddAssign for SinkReport {
-    fn add_assign(&mut self, other: Self) {
-        self.records += other.records;
-        self.written += other.written;
-        self.unchanged += other.unchanged;
-        self.dead_letters += other.dead_letters;
-    }
-}
 
 /// Fills one projection until `cancel`, or, with `config.once`, until the ends seen at start.
 /// Then it takes nothing new, settles what it has within `config.drain_timeout`, commits, and
@@ -76,6 +47,24 @@ pub async fn run<L: EventLog, S: DocumentStore>(
     reporter: &Reporter,
     cancel: CancellationToken,
 ) -> Result<SinkReport, SinkError> {
+    let mut done = SinkReport::default();
+    run_into(&mut done, log, store, projection, config, reporter, cancel).await?;
+    Ok(done)
+}
+
+/// As [`run`], with what was done in `done`, also when an error has ended it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_into<L: EventLog, S: DocumentStore>(
+    done: &mut SinkReport,
+    log: &L,
+    store: &S,
+    projection: &Projection,
+    config: &SinkConfig,
+    reporter: &Reporter,
+    cancel: CancellationToken,
+) -> Result<(), SinkError> {
     let consumer = ConsumerConfig {
         instance: config.instance.clone(),
         drain_timeout: config.drain_timeout,
@@ -89,7 +78,7 @@ pub async fn run<L: EventLog, S: DocumentStore>(
     };
     let Some(consumer) = join(log, projection, config, consumer, reporter, &cancel).await? else {
         reporter.set(Role::Stopped);
-        return Ok(SinkReport::default());
+        return Ok(());
     };
     reporter.set(Role::Running);
     let writer = Arc::new(Writer {
@@ -120,12 +109,11 @@ pub async fn run<L: EventLog, S: DocumentStore>(
     let outcome = worker.work(&cancel).await;
     reporter.set(Role::Draining);
     let drained = worker.drain(outcome.is_ok()).await;
-    let report = worker.report.clone();
-    worker.consumer.close().await?;
+    *done += worker.report;
+    let closed = worker.consumer.close().await;
     reporter.set(Role::Stopped);
-    outcome?;
-    drained?;
-    Ok(report)
+    // The first of them is what ended it.
+    outcome.and(drained).and(closed.map_err(SinkError::from))
 }
 
 /// Joins the group. A service waits until the log is there and its topics are, visibly; nothing

@@ -178,11 +178,18 @@ impl Bed {
 
     /// Drains to the ends, as `sink --once` does.
     pub async fn once(&self) -> Result<SinkReport, SinkError> {
+        let mut done = SinkReport::default();
+        self.once_into(&mut done).await.map(|()| done)
+    }
+
+    /// The same, telling also what was done until it failed.
+    pub async fn once_into(&self, done: &mut SinkReport) -> Result<(), SinkError> {
         let config = SinkConfig { once: true, ..self.config.clone() };
         let (reporter, _status) = status("sink");
         let cancel = CancellationToken::new();
         let projection = Projection::posts();
-        bowerbird_sink::run(&self.log, &self.store, &projection, &config, &reporter, cancel).await
+        let (log, store) = (&self.log, &self.store);
+        bowerbird_sink::run_into(done, log, store, &projection, &config, &reporter, cancel).await
     }
 
     /// Runs a sink in the background until it is told to stop.
