@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bowerbird_stream::Record;
 
-use crate::mapping::{self, Mapped};
+use crate::mapping::{Mapped, Mapping};
 use crate::merge::State;
 
 /// Records that are settled together.
@@ -86,11 +86,12 @@ impl Batch {
     }
 
     /// Maps and merges its records.
-    pub fn gather(self) -> Gathered {
+    pub fn gather(self, mapping: &Mapping) -> Gathered {
         let mut gathered = Gathered::default();
         for record in self.records {
             let mapped = match record.view() {
-                Ok(event) => mapping::map(&event, &record.position)
+                Ok(event) => mapping
+                    .map(&event, &record.position)
                     .map_err(|error| (error.name(), error.to_string())),
                 Err(error) => Err(("envelope", error.to_string())),
             };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bowerbird_stream::topic;
 
+use crate::mapping::Mapping;
+
 /// A database together with the group that fills it and the topics that it is filled from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Projection {
@@ -15,6 +17,8 @@ pub struct Projection {
     pub group: String,
     /// The topics.
     pub topics: Vec<&'static str>,
+    /// What makes its documents.
+    pub mapping: Mapping,
 }
 
 impl Projection {
@@ -39,7 +43,25 @@ impl Projection {
     }
 
     fn of(name: &'static str, topics: Vec<&'static str>) -> Self {
-        Self { name, database: name.to_owned(), group: format!("bowerbird-{name}"), topics }
+        Self {
+            name,
+            database: name.to_owned(),
+            group: format!("bowerbird-{name}"),
+            topics,
+            mapping: Mapping::CURRENT,
+        }
+    }
+
+    /// Another generation of it, with a database and a group of its own; the first one's names
+    /// have no number. `CouchDB` allows no `@` in names.
+    #[must_use]
+    pub fn generation(self, number: u32) -> Self {
+        if number <= 1 {
+            return self;
+        }
+        let (database, group) =
+            (format!("{}-{number}", self.name), format!("bowerbird-{}-{number}", self.name));
+        Self { database, group, ..self }
     }
 }
 

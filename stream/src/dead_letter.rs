@@ -36,6 +36,39 @@ pub struct Reason {
     pub attempts: u32,
 }
 
+/// What a letter tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// Why it was given up.
+    pub why: Reason,
+    /// Where the record stands; nothing when it never was in the log.
+    pub origin: Option<Position>,
+    /// When it was given up.
+    pub time: Timestamp,
+}
+
+impl Story {
+    /// Reads it from the headers of a letter; nothing when they are not those of one.
+    pub fn of(headers: &Headers) -> Option<Self> {
+        let text = |name: &str| headers.text(name);
+        let origin = || {
+            Some(Position {
+                topic: text(TOPIC)?.into(),
+                partition: text(PARTITION)?.parse().ok()?,
+                offset: text(OFFSET)?.parse().ok()?,
+            })
+        };
+        let why = Reason {
+            reason: text(REASON)?.to_owned(),
+            error: text(ERROR).unwrap_or_default().to_owned(),
+            group: text(GROUP).unwrap_or_default().to_owned(),
+            attempts: text(ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or(0),
+        };
+        let time = text(TIME).and_then(|time| time.parse().ok()).unwrap_or_default();
+        Some(Self { why, origin: origin(), time })
+    }
+}
+
 /// The dead letter of a record that stands in the log: its key, value and headers, and where it
 /// came from.
 pub fn of_record(record: Record, why: &Reason, now: Timestamp) -> Outgoing {
@@ -112,6 +145,9 @@ mod tests {
             (OFFSET, "42"),
         ];
         assert_eq!(told, expected);
+        let story = Story::of(&letter.headers).unwrap();
+        let origin = Position { topic: "posts".into(), partition: 3, offset: 42 };
+        assert_eq!((story.why, story.origin), (why("mapping"), Some(origin)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod lag;
 pub mod log;
 pub mod metrics;
+pub mod range;
 mod record;
 pub mod retry;
 pub mod sqlite;

@@ -15,8 +15,57 @@ use thiserror::Error;
 
 use crate::merge::{Content, PayloadHash, Stamp, State};
 
-/// The version that this code maps with; it stands in every document.
+/// The version of [`Mapping::CURRENT`].
 pub const VERSION: u32 = 1;
+
+/// A version of the mapping. A projection keeps the one that it was filled with, so that all of
+/// its documents are made alike; a rebuild fills a new one with another.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    version: u32,
+    map: MapEvent,
+}
+
+/// Maps an event that stands at a position, by a version that its documents carry.
+pub type MapEvent = fn(u32, &EventView<'_>, &Position) -> Result<Mapped, Unmappable>;
+
+impl Mapping {
+    /// The one that new projections are filled with.
+    pub const CURRENT: Self = Self { version: VERSION, map: first };
+
+    /// A version of one's own.
+    pub const fn new(version: u32, map: MapEvent) -> Self {
+        Self { version, map }
+    }
+
+    /// Its version, which stands in every document.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Maps an event that stands at `position`.
+    ///
+    /// # Errors
+    /// When the event can't become a document.
+    pub fn map(&self, event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappable> {
+        let mapped = (self.map)(self.version, event, position)?;
+        // CouchDB: ids beginning with an underscore are its own; the length keeps keys and URLs
+        // sane.
+        let id = &mapped.id;
+        if id.is_empty() || id.starts_with('_') || id.len() > 512 {
+            return Err(Unmappable::Id(id.chars().take(80).collect()));
+        }
+        Ok(mapped)
+    }
+}
+
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+    }
+}
+
+impl Eq for Mapping {}
 
 /// What an event says of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,21 +120,26 @@ impl Unmappable {
     }
 }
 
-/// Maps an event that stands at `position`.
+/// Maps by [`Mapping::CURRENT`].
 ///
 /// # Errors
 /// When the event can't become a document.
 pub fn map(event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappable> {
+    Mapping::CURRENT.map(event, position)
+}
+
+/// The first version.
+fn first(version: u32, event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappable> {
     let observed = |id: String, content: String| {
         let stamp = Stamp {
             time: event.time,
             hash: PayloadHash::of(event.value.unwrap_or_default()),
-            mapping: VERSION,
+            mapping: version,
             position: position.clone(),
         };
         Mapped { id, state: State::observation(stamp, Content(content)) }
     };
-    let mapped = match &event.kind {
+    Ok(match &event.kind {
         EventType::PostReceived => observed(event.key.to_owned(), post::content(event)?),
         EventType::PostErased => notice::erased(event),
         EventType::NoticeReceived => notice::received(event)?,
@@ -93,13 +147,7 @@ pub fn map(event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappa
         EventType::FeatureVanished => observed(event.key.to_owned(), feature::vanished(event)?),
         EventType::Journal(_) => observed(event.id.to_owned(), journal::content(event)?),
         _ => return Err(Unmappable::Notice(event.kind.to_string())),
-    };
-    // CouchDB: ids beginning with an underscore are its own; the length keeps keys and URLs sane.
-    let id = &mapped.id;
-    if id.is_empty() || id.starts_with('_') || id.len() > 512 {
-        return Err(Unmappable::Id(id.chars().take(80).collect()));
-    }
-    Ok(mapped)
+    })
 }
 
 fn value<'a>(event: &EventView<'a>) -> Result<&'a [u8], Unmappable> {

@@ -64,7 +64,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     pub(super) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
         let begun = Instant::now();
         let mut settled = Settled { bytes: batch.bytes(), ..Settled::default() };
-        let Gathered { entities, rejects } = batch.gather();
+        let Gathered { entities, rejects } = batch.gather(&self.projection.mapping);
         let rejects = rejects
             .into_iter()
             .map(|Reject { record, reason, error }| (record, self.why(reason, error, 1)))
@@ -202,7 +202,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 let mapped = record
                     .view()
                     .ok()
-                    .and_then(|event| crate::mapping::map(&event, &record.position).ok());
+                    .and_then(|event| self.projection.mapping.map(&event, &record.position).ok());
                 if let Some(mapped) = mapped {
                     halves.push(vec![Unit {
                         id: id.clone(),
