@@ -7,25 +7,9 @@ use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{Event, EventType, topic};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::post::Refusal;
-
-/// A fact about the harvest from `source`, for the journal.
-pub fn fact(kind: &str, source: &str, time: Timestamp, fact: &Value) -> Outgoing {
-    let value = fact.to_string();
-    let event = Event {
-        id: format!("{kind}-{}-{:016x}", time.as_nanosecond(), xxh3_128(value.as_bytes()) as u64),
-        source: source.to_owned(),
-        kind: EventType::Journal(kind.to_owned()),
-        time,
-        key: source.to_owned(),
-        value: Some(Bytes::from(value)),
-        extensions: BTreeMap::new(),
-    };
-    Outgoing::event(topic::JOURNAL, event)
-}
 
 /// Something that was read and never became an event.
 #[derive(Debug)]

@@ -70,6 +70,11 @@ impl Batch {
         self.bytes
     }
 
+    /// How many records are in it.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()

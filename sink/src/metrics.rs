@@ -17,6 +17,10 @@ pub const BATCH_SECONDS: &str = "bowerbird_sink_batch_seconds";
 pub const PENDING_BYTES: &str = "bowerbird_sink_pending_bytes";
 /// Offsets that the log no longer held when they were due, by `projection`.
 pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
+/// The most documents of a batch, as the store bears it now, by `projection`.
+pub const BATCH_DOCUMENTS: &str = "bowerbird_sink_batch_documents";
+/// The most writes under way at once, as the store bears it now, by `projection`.
+pub const WRITERS: &str = "bowerbird_sink_writers";
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
@@ -26,5 +30,7 @@ pub fn describe() {
     describe_counter!(RETRIES, "bulk writes tried again");
     describe_histogram!(BATCH_SECONDS, Unit::Seconds, "time to settle a batch");
     describe_gauge!(PENDING_BYTES, Unit::Bytes, "bytes of records taken and not yet settled");
+    describe_gauge!(BATCH_DOCUMENTS, "documents that a batch may have now");
+    describe_gauge!(WRITERS, "writes that may be under way now");
     describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
 }

@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod event;
 pub mod headers;
+pub mod journal;
 pub mod kafka;
 pub mod lag;
 pub mod log;

@@ -19,6 +19,8 @@ pub struct ArchiveConfig {
     pub zstd_window_log_max: u32,
     /// Where checkpoints are kept, so that an interrupted import can go on; without it none are.
     pub checkpoint_dir: Option<PathBuf>,
+    /// Whether checkpoints are written; without it they are only read, as for a dry run.
+    pub keep_checkpoints: bool,
     /// Go on from the checkpoints, and pass over files that were imported completely.
     pub resume: bool,
     /// How long the log may take, after the shutdown began, to acknowledge what it has been given.
@@ -35,6 +37,7 @@ impl ArchiveConfig {
             max_in_flight_bytes: 16 << 20,
             zstd_window_log_max: 27,
             checkpoint_dir: None,
+            keep_checkpoints: true,
             resume: false,
             drain_timeout: Duration::from_secs(5),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowerbird_stream::EventLog;
+use bowerbird_stream::journal;
 use bowerbird_stream::log::Outgoing;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,7 +18,6 @@ use super::progress::Progress;
 use super::summary::{Counts, FileSummary, Outcome};
 use crate::post::Reader;
 use crate::publish::Publisher;
-use crate::record;
 
 /// RFC 3986 2.3: what stands for itself in a URI.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -140,6 +140,6 @@ impl<L: EventLog> Import<'_, L> {
             "started": self.started,
             "finished": now,
         });
-        record::fact("import.finished", source, now, &fact)
+        journal::fact("import.finished", source, now, &fact)
     }
 }

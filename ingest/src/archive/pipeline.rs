@@ -209,7 +209,8 @@ impl<L: EventLog> Pipeline<'_, L> {
 
     /// Keeps the checkpoint. A folder that can't be written to is no reason to stop importing.
     pub async fn save(&self, checkpoint: &Checkpoint) {
-        let Some(store) = self.store.cloned() else { return };
+        let kept = self.store.filter(|_| self.import.config.keep_checkpoints);
+        let Some(store) = kept.cloned() else { return };
         let checkpoint: Checkpoint = checkpoint.clone();
         let saving = tokio::task::spawn_blocking(move || store.save(&checkpoint));
         if let Ok(Err(error)) = saving.await {

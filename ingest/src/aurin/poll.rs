@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bowerbird_stream::EventLog;
+use bowerbird_stream::journal;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use super::wfs::{Page, Wfs};
 use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::publish::Unpublished;
-use crate::record::{self, Refused};
+use crate::record::Refused;
 
 /// Who gives up features that can't be read, as dead letters name it.
 pub const GROUP: &str = "ingest-aurin";
@@ -138,7 +139,7 @@ impl<L: EventLog> Poll<'_, L> {
         report.finished = Timestamp::now();
         let source = super::source(&report.dataset);
         let fact = json!(report);
-        self.outbox.push(record::fact("poll.finished", &source, report.finished, &fact));
+        self.outbox.push(journal::fact("poll.finished", &source, report.finished, &fact));
         self.outbox.drain().await?;
         let outcome = match report.outcome {
             Outcome::Complete => "complete",

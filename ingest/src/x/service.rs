@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowerbird_stream::EventLog;
+use bowerbird_stream::journal;
 use bowerbird_stream::status::Reporter;
 use bytes::Bytes;
 use http02::Uri;
@@ -21,7 +22,7 @@ use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::post::{Found, Place, Problem, Reader};
 use crate::publish::{Publisher, Unpublished};
-use crate::record::{self, Refused};
+use crate::record::Refused;
 use crate::standing::Standing;
 
 /// `ce_source` of what comes from the stream, and the key of its facts in the journal.
@@ -159,7 +160,7 @@ impl<L: EventLog> Harvester<L> {
         metrics::counter!(names::X_CONNECTIONS).increment(1);
         tracing::info!(endpoint = %self.endpoint, "connected");
         let fact = json!({"endpoint": self.endpoint.to_string(), "query": self.config.query()});
-        self.outbox.push(record::fact("stream.connected", SOURCE, connection.since, &fact));
+        self.outbox.push(journal::fact("stream.connected", SOURCE, connection.since, &fact));
 
         let mut given = Given::default();
         let ended = self.harvest(&mut connection, &mut given).await;
@@ -220,7 +221,7 @@ impl<L: EventLog> Harvester<L> {
                     let said = String::from_utf8_lossy(&bytes);
                     tracing::warn!(%said, "the stream reports problems");
                     let fact = json!({"problems": problems});
-                    outbox.push(record::fact("stream.problem", SOURCE, now, &fact));
+                    outbox.push(journal::fact("stream.problem", SOURCE, now, &fact));
                     given.problems.extend(problems);
                     "problem"
                 }
@@ -267,7 +268,7 @@ impl<L: EventLog> Harvester<L> {
                 "incomplete_bytes": seen.incomplete_bytes,
             })
         };
-        self.outbox.push(record::fact("stream.disconnected", SOURCE, now, &fact));
+        self.outbox.push(journal::fact("stream.disconnected", SOURCE, now, &fact));
     }
 }
 

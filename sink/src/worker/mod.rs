@@ -1,10 +1,14 @@
 //! The loop of a sink: takes records from the log, hands batches to writers, commits what is
 //! settled. It never waits for the store itself, so revokes, time and shutdown are always heard.
+//! What to do next is decided by [`core`](self::core), which is pure.
 
+pub mod core;
 mod ends;
+pub mod pace;
 mod report;
-mod writer;
+pub(crate) mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -13,22 +17,21 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
-use bowerbird_stream::{EventConsumer, EventLog, LogError, Record};
+use bowerbird_stream::{EventConsumer, EventLog, LogError, Partition, journal};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Batch, Limits};
 use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
 use crate::metrics as names;
-use crate::watermark::Watermarks;
 pub use report::SinkReport;
 
+use self::core::{Action, Core, Input, Settings};
 use ends::Ends;
+use pace::Bounds;
 use writer::{Settled, Writer};
 
-/// The most records taken from the consumer at a time.
-const TAKE: usize = 1_000;
 /// How long the consumer is listened to before time is looked at again.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -89,21 +92,24 @@ pub async fn run_into<L: EventLog, S: DocumentStore>(
         reporter: reporter.clone(),
         expects_existing: AtomicBool::new(false),
     });
-    let mut worker = Worker {
-        limits: Limits {
-            records: config.batch_documents,
+    let settings = Settings {
+        bounds: Bounds {
+            documents: config.batch_documents,
             bytes: config.batch_bytes,
-            age: config.flush_interval,
+            writers: config.writers,
         },
+        flush_interval: config.flush_interval,
+        max_pending_bytes: config.max_pending_bytes,
+        commit_interval: config.commit_interval,
+        drain_timeout: config.drain_timeout,
+    };
+    let mut worker = Worker {
+        core: Core::new(settings, Instant::now()),
         writer,
         consumer,
         ends,
-        marks: Watermarks::default(),
-        open: Batch::default(),
         writers: JoinSet::new(),
-        pending_bytes: 0,
-        next_commit: Instant::now() + config.commit_interval,
-        revoking: None,
+        revocation: None,
         report: SinkReport::default(),
     };
     let outcome = worker.work(&cancel).await;
@@ -144,135 +150,92 @@ async fn join<L: EventLog>(
     }
 }
 
+/// Carries out what its [`Core`] decides.
 struct Worker<L: EventLog, S> {
-    limits: Limits,
+    core: Core,
     writer: Arc<Writer<L, S>>,
     consumer: L::Consumer,
     ends: Option<Ends>,
-    marks: Watermarks,
-    open: Batch,
     writers: JoinSet<Result<Settled, SinkError>>,
-    pending_bytes: usize,
-    next_commit: Instant,
-    revoking: Option<Revoking>,
+    /// Dropping it lets the revoked partitions go.
+    revocation: Option<Revocation>,
     report: SinkReport,
 }
 
-/// Partitions that are being let go, and until when they may drain.
-struct Revoking {
-    revocation: Revocation,
-    deadline: Instant,
-}
+type Joined = Result<Result<Settled, SinkError>, tokio::task::JoinError>;
 
 impl<L: EventLog, S: DocumentStore> Worker<L, S> {
+    /// Until it is cancelled, fails, or has reached the ends.
     async fn work(&mut self, cancel: &CancellationToken) -> Result<(), SinkError> {
         loop {
-            self.start_writers(Instant::now());
-            let wake = self.wake_at();
-            let room = if self.has_room() { TAKE } else { 0 };
-            tokio::select! {
+            let (wake, room) = (self.core.wake_at(), self.core.room());
+            let input = tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                Some(settled) = self.writers.join_next() => self.settled(settled)?,
-                delivery = self.consumer.next(room, WAIT), if self.revoking.is_none() => {
-                    if self.delivered(delivery?).await? {
-                        return Ok(());
+                Some(joined) = self.writers.join_next() => match self.settled(joined) {
+                    Ok(input) => input,
+                    Err(error) => {
+                        self.carry_out(Input::Failed).await?;
+                        return Err(error);
+                    }
+                },
+                delivery = self.consumer.next(room, WAIT), if self.core.listens() => {
+                    match self.delivered(delivery?).await? {
+                        Some(input) => input,
+                        None => return Ok(()),
                     }
                 }
-                () = tokio::time::sleep_until(wake.into()) => {}
-            }
-            self.release_drained().await;
-            if Instant::now() >= self.next_commit {
-                self.commit().await?;
-            }
+                () = tokio::time::sleep_until(wake.into()) => Input::Tick,
+            };
+            self.carry_out(input).await?;
         }
     }
 
-    /// Whether there is room for more records. Without it, revocations are still heard.
-    fn has_room(&self) -> bool {
-        self.pending_bytes < self.writer.config.max_pending_bytes
-            && !self.open.is_full(&self.limits)
-    }
-
-    fn wake_at(&self) -> Instant {
-        let due = self.open.due_at(&self.limits).filter(|_| self.has_free_writer());
-        let revoking = self.revoking.as_ref().map(|revoking| revoking.deadline);
-        [due, revoking].into_iter().flatten().fold(self.next_commit, Instant::min)
-    }
-
-    fn has_free_writer(&self) -> bool {
-        self.writers.len() < self.writer.config.writers
-    }
-
-    /// Hands the open batch to a writer when it is full, old enough, or waited for.
-    fn start_writers(&mut self, now: Instant) {
-        let due = self.open.is_full(&self.limits)
-            || self.open.due_at(&self.limits).is_some_and(|due| due <= now)
-            || self.revoking.is_some();
-        if due && self.has_free_writer() {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.open.is_empty() {
-            let batch = std::mem::take(&mut self.open);
-            self.writers.spawn(self.writer.clone().settle(batch));
-        }
-    }
-
-    /// Takes a delivery in; `true` when a run with ends has reached them.
-    async fn delivered(&mut self, delivery: Delivery) -> Result<bool, SinkError> {
-        match delivery {
-            Delivery::Records(records) => {
-                let now = Instant::now();
-                for record in records {
-                    self.take(record, now);
+    async fn carry_out(&mut self, input: Input) -> Result<(), SinkError> {
+        for action in self.core.apply(input, Instant::now()) {
+            match action {
+                Action::Write(batch) => {
+                    self.writers.spawn(Arc::clone(&self.writer).settle(batch));
                 }
-                self.show_pending();
+                Action::Commit(offsets) => self.commit(offsets).await?,
+                Action::Release(offsets) => self.release(offsets).await,
+                Action::Abandon => self.writers.abort_all(),
             }
+        }
+        self.show_pending();
+        Ok(())
+    }
+
+    /// What a delivery means; nothing when a run with ends has reached them.
+    async fn delivered(&mut self, delivery: Delivery) -> Result<Option<Input>, SinkError> {
+        let projection = self.name();
+        Ok(Some(match delivery {
+            Delivery::Records(records) => Input::Taken(records),
             Delivery::Assigned(partitions) => {
-                tracing::info!(
-                    projection = self.name(),
-                    partitions = partitions.len(),
-                    "partitions assigned"
-                );
-                self.marks.forget(&partitions);
+                tracing::info!(projection, partitions = partitions.len(), "partitions assigned");
+                Input::Assigned(partitions)
             }
             Delivery::Revoked(revocation) if revocation.lost => {
-                tracing::warn!(
-                    projection = self.name(),
-                    partitions = revocation.partitions.len(),
-                    "partitions lost"
-                );
-                self.marks.forget(&revocation.partitions);
+                let partitions = revocation.partitions.len();
+                tracing::warn!(projection, partitions, "partitions lost");
+                Input::Lost(revocation.partitions)
             }
             Delivery::Revoked(revocation) => {
-                tracing::info!(
-                    projection = self.name(),
-                    partitions = revocation.partitions.len(),
-                    "partitions revoked"
-                );
-                let deadline = Instant::now() + self.writer.config.drain_timeout;
-                self.revoking = Some(Revoking { revocation, deadline });
+                let partitions = revocation.partitions.clone();
+                tracing::info!(projection, partitions = partitions.len(), "partitions revoked");
+                self.revocation = Some(revocation);
+                Input::Revoked(partitions)
             }
-            Delivery::Trouble(error) => self.trouble(error)?,
+            Delivery::Trouble(error) => {
+                self.trouble(error).await?;
+                Input::Tick
+            }
             Delivery::Idle => return self.idle().await,
-        }
-        Ok(false)
+        }))
     }
 
-    fn take(&mut self, record: Record, now: Instant) {
-        let partition = record.position.in_partition();
-        self.marks.take(&partition, record.position.offset);
-        self.pending_bytes += record.size();
-        self.open.add(record, now);
-    }
-
-    fn trouble(&self, error: LogError) -> Result<(), SinkError> {
+    async fn trouble(&self, error: LogError) -> Result<(), SinkError> {
         if let LogError::OutOfRange { .. } = error {
-            metrics::counter!(names::OVERTAKEN, "projection" => self.name()).increment(1);
-            tracing::error!(%error, "retention has overtaken this group, records are gone unread");
-            return Ok(());
+            return self.overtaken(&error).await;
         }
         if self.writer.config.once {
             return Err(error.into());
@@ -281,40 +244,47 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         Ok(())
     }
 
-    /// Nothing new: what waits need not wait for more. `true` when the ends are reached.
-    async fn idle(&mut self) -> Result<bool, SinkError> {
+    /// Retention was faster than this group: a hole, and so a fact of the journal.
+    async fn overtaken(&self, error: &LogError) -> Result<(), SinkError> {
+        let LogError::OutOfRange { topic, partition, offset, earliest, .. } = error else {
+            return Ok(());
+        };
+        let group = &self.writer.projection.group;
+        metrics::counter!(names::OVERTAKEN, "projection" => self.name()).increment(1);
+        tracing::error!(%error, group, "retention has overtaken this group, records are gone unread");
+        let fact = serde_json::json!({
+            "reason": "retention", "group": group, "topic": topic, "partition": partition,
+            "from": offset, "to": earliest,
+        });
+        let source = format!("sink:{}", self.name());
+        let fact = journal::fact("stream.gap", &source, Timestamp::now(), &fact);
+        self.writer.publish(vec![fact]).await
+    }
+
+    /// Nothing new: what waits need not wait for more. Nothing when the ends are reached.
+    async fn idle(&mut self) -> Result<Option<Input>, SinkError> {
         if self.writers.is_empty() {
             self.writer.reporter.mended();
         }
-        if self.ends.is_some() {
-            self.flush();
-        }
-        if !self.open.is_empty() || !self.writers.is_empty() {
-            return Ok(false);
+        if self.ends.is_some() && !self.core.is_idle() {
+            return Ok(Some(Input::Hurry));
         }
         if self.ends.is_some() {
-            self.commit().await?;
+            self.commit(self.core.committable()).await?;
         }
-        match &self.ends {
-            Some(ends) => Ok(ends.reached(&self.writer.log, &self.writer.projection).await?),
-            None => Ok(false),
-        }
+        let Some(ends) = &self.ends else { return Ok(Some(Input::Tick)) };
+        let reached = ends.reached(&self.writer.log, &self.writer.projection).await?;
+        Ok((!reached).then_some(Input::Tick))
     }
 
-    fn settled(
-        &mut self,
-        joined: Result<Result<Settled, SinkError>, tokio::task::JoinError>,
-    ) -> Result<(), SinkError> {
+    /// Takes in how a writer ended.
+    fn settled(&mut self, joined: Joined) -> Result<Input, SinkError> {
         let settled = match joined {
             Ok(settled) => settled?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // Only a drain past its deadline aborts writers, and it asks for no result.
-            Err(_) => return Ok(()),
+            // Only a drain past its deadline aborts writers.
+            Err(_) => return Ok(Input::Failed),
         };
-        for position in &settled.positions {
-            self.marks.settle(position);
-        }
-        self.pending_bytes -= settled.bytes;
         for (outcome, count) in [
             ("written", settled.written),
             ("unchanged", settled.unchanged),
@@ -326,16 +296,21 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         metrics::counter!(names::RECORDS, "projection" => self.name())
             .increment(settled.positions.len() as u64);
         metrics::counter!(names::DOCUMENTS, "projection" => self.name()).increment(settled.written);
-        self.show_pending();
         self.report.add(&settled);
-        Ok(())
+        let Settled { positions, bytes, sample, .. } = settled;
+        Ok(Input::Settled { positions, bytes, sample })
     }
 
     fn show_pending(&self) {
         // Gauges are floats; a bound of memory is far below their 53 bits.
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        metrics::gauge!(names::PENDING_BYTES, "projection" => self.name())
-            .set(self.pending_bytes as f64);
+        let gauge = |name: &'static str, value: usize| {
+            metrics::gauge!(name, "projection" => self.name()).set(value as f64);
+        };
+        let Bounds { documents, writers, .. } = self.core.pace();
+        gauge(names::PENDING_BYTES, self.core.pending_bytes());
+        gauge(names::BATCH_DOCUMENTS, documents);
+        gauge(names::WRITERS, writers);
     }
 
     fn name(&self) -> &'static str {
@@ -343,14 +318,12 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     }
 
     /// Commits what is settled. A passing fault is no reason to stop: the next tick tries again.
-    async fn commit(&mut self) -> Result<(), SinkError> {
-        self.next_commit = Instant::now() + self.writer.config.commit_interval;
-        let offsets = self.marks.due();
+    async fn commit(&mut self, offsets: BTreeMap<Partition, i64>) -> Result<(), SinkError> {
         if offsets.is_empty() {
             return Ok(());
         }
         match self.consumer.commit(&offsets).await {
-            Ok(()) => self.marks.committed(&offsets),
+            Ok(()) => self.core.committed(&offsets),
             // Partitions that were just taken away will be heard of in a moment.
             Err(error @ LogError::NotAssigned { .. }) => {
                 tracing::debug!(projection = self.name(), %error, "not committed");
@@ -363,58 +336,44 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         Ok(())
     }
 
-    /// Lets revoked partitions go once they are settled and committed, or out of time.
-    async fn release_drained(&mut self) {
-        let Some(revoking) = &self.revoking else { return };
-        let partitions = &revoking.revocation.partitions;
-        let left = self.marks.unsettled(partitions);
-        if left > 0 && Instant::now() < revoking.deadline {
-            return;
-        }
-        if left > 0 {
-            tracing::warn!(
-                projection = self.name(),
-                left,
-                "revoked partitions did not drain in time"
-            );
-        }
-        let mut offsets = self.marks.due();
-        offsets.retain(|partition, _| partitions.contains(partition));
+    /// Commits what was settled of revoked partitions, and lets them go.
+    async fn release(&mut self, offsets: BTreeMap<Partition, i64>) {
         if !offsets.is_empty()
             && let Err(error) = self.consumer.commit(&offsets).await
         {
             // The next owner reads these records again, which changes nothing.
             tracing::warn!(projection = self.name(), %error, "last commit of revoked partitions failed");
         }
-        if let Some(Revoking { revocation, .. }) = self.revoking.take() {
-            self.marks.forget(&revocation.partitions);
-        }
+        self.revocation = None;
     }
 
     /// Settles and commits what was begun, inside the deadline. After a failure nothing more is
     /// begun.
     async fn drain(&mut self, healthy: bool) -> Result<(), SinkError> {
-        let deadline = Instant::now() + self.writer.config.drain_timeout;
-        let mut outcome = Ok(());
-        if healthy {
-            self.flush();
-        }
-        while !self.writers.is_empty() {
-            match tokio::time::timeout_at(deadline.into(), self.writers.join_next()).await {
-                Ok(Some(settled)) => {
-                    if let Err(error) = self.settled(settled) {
-                        outcome = Err(error);
+        let mut outcome = self.carry_out(Input::Stop { flush: healthy }).await;
+        while !self.writers.is_empty() || !self.core.is_idle() {
+            let wake = self.core.wake_at();
+            let input = tokio::select! {
+                Some(joined) = self.writers.join_next() => match self.settled(joined) {
+                    Ok(Input::Failed) => {
+                        outcome = outcome.and(Err(SinkError::Unsettled(self.core.unsettled())));
+                        Input::Failed
                     }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    self.writers.shutdown().await;
-                    outcome = Err(SinkError::Unsettled(self.marks.all_unsettled()));
-                }
-            }
+                    Ok(input) => input,
+                    Err(error) => {
+                        outcome = outcome.and(Err(error));
+                        let stopped = self.carry_out(Input::Stop { flush: false }).await;
+                        outcome = outcome.and(stopped);
+                        Input::Failed
+                    }
+                },
+                () = tokio::time::sleep_until(wake.into()) => Input::Tick,
+            };
+            let carried_out = self.carry_out(input).await;
+            outcome = outcome.and(carried_out);
         }
-        let committed = self.commit().await;
-        self.revoking = None;
+        let committed = self.commit(self.core.committable()).await;
+        self.revocation = None;
         outcome.and(committed)
     }
 }

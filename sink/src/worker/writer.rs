@@ -2,16 +2,18 @@
 //! written, and answers only when every record of it is durable somewhere.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
 use bowerbird_stream::dead_letter::{self, Reason};
+use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
 use bowerbird_stream::{EventLog, LogError, Position, Record};
 use jiff::Timestamp;
 
+use super::pace::Sample;
 use crate::batch::{Batch, Entity, Gathered, Reject};
 use crate::config::{Projection, SinkConfig};
 use crate::document;
@@ -19,15 +21,20 @@ use crate::error::SinkError;
 use crate::merge::State;
 use crate::metrics as names;
 
+/// So often a request may end without an answer in time before it is halved.
+const TIMEOUTS_BEFORE_SPLIT: u32 = 2;
+
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Settled {
+pub(crate) struct Settled {
     /// Every record of it.
     pub positions: Vec<Position>,
     pub bytes: usize,
     pub written: u64,
     pub unchanged: u64,
     pub dead_letters: u64,
+    /// What it has taught of the store.
+    pub sample: Sample,
 }
 
 impl Settled {
@@ -38,7 +45,7 @@ impl Settled {
 
 /// Writes batches for one projection; several at once.
 #[derive(Debug)]
-pub(super) struct Writer<L, S> {
+pub(crate) struct Writer<L, S> {
     pub log: L,
     pub store: S,
     pub projection: Projection,
@@ -61,7 +68,7 @@ struct Unit {
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
-    pub(super) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
+    pub(crate) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
         let begun = Instant::now();
         let mut settled = Settled { bytes: batch.bytes(), ..Settled::default() };
         let Gathered { entities, rejects } = batch.gather(&self.projection.mapping);
@@ -114,13 +121,41 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     ) -> Result<(Vec<Unit>, Vec<Unit>), SinkError> {
         let documents = chunk.iter().map(render).collect::<Result<Vec<_>, _>>()?;
         let database = &self.projection.database;
-        let rows = match self.patiently(|| self.store.write(database, &documents)).await {
-            Ok(rows) => rows,
-            Err(StoreError::TooLarge { reason, .. } | StoreError::Rejected { reason, .. }) => {
+        let timeouts = AtomicU32::new(0);
+        let ask = || async {
+            let asked = Instant::now();
+            let answer = self.store.write(database, &documents).await;
+            if let Err(StoreError::TimedOut { .. }) = &answer {
+                timeouts.fetch_add(1, Ordering::Relaxed);
+            }
+            answer.map(|rows| (rows, asked.elapsed()))
+        };
+        // A request that never ends in time may do so by halves.
+        let splits = |error: &StoreError| {
+            matches!(error, StoreError::TimedOut { .. })
+                && documents.len() > 1
+                && timeouts.load(Ordering::Relaxed) >= TIMEOUTS_BEFORE_SPLIT
+        };
+        let rows = match self.patiently(&mut settled.sample, splits, ask).await {
+            Ok((rows, took)) => {
+                settled.sample.slowest = settled.sample.slowest.max(took);
+                rows
+            }
+            Err(error) => {
+                let reason = match error {
+                    StoreError::TooLarge { bytes, reason, .. } => {
+                        let smallest =
+                            settled.sample.too_large.map_or(bytes, |known| known.min(bytes));
+                        settled.sample.too_large = Some(smallest);
+                        reason
+                    }
+                    StoreError::Rejected { reason, .. } => reason,
+                    error if splits(&error) => error.to_string(),
+                    error => return Err(error.into()),
+                };
                 self.bisect(chunk, reason, halves, settled).await?;
                 return Ok(Default::default());
             }
-            Err(error) => return Err(error.into()),
         };
         let (mut again, mut conflicts, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (mut unit, row) in chunk.into_iter().zip(rows) {
@@ -233,7 +268,8 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         }
         let ids: Vec<String> = units.iter().map(|unit| unit.id.clone()).collect();
         let database = &self.projection.database;
-        let stored = self.patiently(|| self.store.fetch(database, &ids)).await?;
+        let fetch = || self.store.fetch(database, &ids);
+        let stored = self.patiently(&mut settled.sample, |_| false, fetch).await?;
         let mut left = Vec::new();
         let mut foreign = Vec::new();
         for (mut unit, document) in units.into_iter().zip(stored) {
@@ -281,26 +317,33 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             records.push(record);
         }
         settled.dead_letters += records.len() as u64;
-        while !letters.is_empty() {
-            let answers = self.log.publish(letters.clone()).await;
+        self.publish(letters).await?;
+        settled.done(records);
+        Ok(())
+    }
+
+    /// Publishes, and returns when the log has all of them.
+    pub(super) async fn publish(&self, mut records: Vec<Outgoing>) -> Result<(), SinkError> {
+        while !records.is_empty() {
+            let answers = self.log.publish(records.clone()).await;
             let mut failed = Vec::new();
             let mut trouble = None;
-            for (mut letter, answer) in letters.into_iter().zip(answers) {
+            for (mut record, answer) in records.into_iter().zip(answers) {
                 match answer {
                     Ok(_) => {}
-                    // With its headers it is over the limit: the origin leads to the value.
-                    Err(LogError::TooLarge { .. }) if letter.value.is_some() => {
-                        letter.value = None;
-                        failed.push(letter);
+                    // A letter with its headers is over the limit: the origin leads to the value.
+                    Err(LogError::TooLarge { .. }) if record.value.is_some() => {
+                        record.value = None;
+                        failed.push(record);
                     }
                     Err(error) if error.is_transient() || error.pauses() => {
-                        failed.push(letter);
+                        failed.push(record);
                         trouble = Some(error);
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
-            letters = failed;
+            records = failed;
             if let Some(error) = trouble {
                 if self.config.once {
                     return Err(error.into());
@@ -310,7 +353,6 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
         }
         self.reporter.mended();
-        settled.done(records);
         Ok(())
     }
 
@@ -319,13 +361,20 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         Reason { reason: reason.to_owned(), error, group, attempts }
     }
 
-    /// Asks the store, and waits out what passes or what an operator can mend, visibly.
-    async fn patiently<T, F, R>(&self, ask: F) -> Result<T, StoreError>
+    /// Asks the store, and waits out what passes or what an operator can mend, visibly; unless
+    /// `hopeless` says that the same request will not go through.
+    async fn patiently<T, F, R>(
+        &self,
+        sample: &mut Sample,
+        hopeless: impl Fn(&StoreError) -> bool,
+        ask: F,
+    ) -> Result<T, StoreError>
     where
         F: Fn() -> R,
         R: Future<Output = Result<T, StoreError>>,
     {
         let judge = |error: &StoreError| match error {
+            error if hopeless(error) => Verdict::GiveUp,
             error if self.config.once && (error.pauses() || error.is_transient()) => {
                 Verdict::GiveUp
             }
@@ -335,6 +384,9 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         };
         let notify = |error: &StoreError, wait: Duration| {
             metrics::counter!(names::RETRIES, "projection" => self.projection.name).increment(1);
+            if error.is_transient() {
+                sample.failures += 1;
+            }
             // A hiccup is not worth an alarm; what an operator must mend is, at once.
             if error.pauses() || wait >= Duration::from_secs(1) {
                 self.reporter.set(Role::Paused { reason: error.to_string() });

@@ -1,0 +1,247 @@
+//! What a sink does next: a pure function of what it knows, what happens, and the time. The loop
+//! around it (`worker`) carries out what it says; tests drive it on simulated time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bowerbird_stream::{Partition, Position, Record};
+
+use super::pace::{Bounds, Pace, Sample};
+use crate::batch::{Batch, Limits};
+use crate::watermark::Watermarks;
+
+/// What the configuration says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Batch size and concurrency, at most.
+    pub bounds: Bounds,
+    /// A batch is written when its oldest record has waited so long.
+    pub flush_interval: Duration,
+    /// The most bytes of records taken and not yet settled, before no more are asked for.
+    pub max_pending_bytes: usize,
+    /// How often offsets are committed.
+    pub commit_interval: Duration,
+    /// How long revoked partitions, and shutdown, may take to finish what was begun.
+    pub drain_timeout: Duration,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub enum Input {
+    /// Records came, each partition's in order.
+    Taken(Vec<Record>),
+    /// These partitions are ours from here on.
+    Assigned(Vec<Partition>),
+    /// These are to be let go, after what was begun of them is settled and committed.
+    Revoked(Vec<Partition>),
+    /// These are somebody else's already.
+    Lost(Vec<Partition>),
+    /// A batch is settled: each of its records is durable somewhere.
+    Settled {
+        /// Its records.
+        positions: Vec<Position>,
+        /// Their bytes.
+        bytes: usize,
+        /// What it has taught.
+        sample: Sample,
+    },
+    /// A batch could not be settled; its records stay unsettled.
+    Failed,
+    /// What waits need not wait for more.
+    Hurry,
+    /// Time went by.
+    Tick,
+    /// Take nothing new and finish what was begun; after a failure nothing more is begun.
+    Stop {
+        /// Whether what waits is still written.
+        flush: bool,
+    },
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Settle this batch.
+    Write(Batch),
+    /// Commit these offsets.
+    Commit(BTreeMap<Partition, i64>),
+    /// Commit these offsets, then let the revoked partitions go.
+    Release(BTreeMap<Partition, i64>),
+    /// Time is up: give up what is still being written.
+    Abandon,
+}
+
+/// All that a sink knows.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    pace: Pace,
+    marks: Watermarks,
+    open: Batch,
+    writing: usize,
+    pending_bytes: usize,
+    hurried: bool,
+    next_commit: Instant,
+    revoking: Option<(Vec<Partition>, Instant)>,
+    stopping: Option<Instant>,
+}
+
+impl Core {
+    /// Knows nothing yet.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        Self {
+            pace: Pace::new(settings.bounds),
+            marks: Watermarks::default(),
+            open: Batch::default(),
+            writing: 0,
+            pending_bytes: 0,
+            hurried: false,
+            next_commit: now + settings.commit_interval,
+            revoking: None,
+            stopping: None,
+            settings,
+        }
+    }
+
+    /// Takes in what happens, and says what to do.
+    pub fn apply(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        match input {
+            Input::Taken(records) => records.into_iter().for_each(|record| self.take(record, now)),
+            Input::Assigned(partitions) | Input::Lost(partitions) => self.marks.forget(&partitions),
+            Input::Revoked(partitions) => {
+                self.revoking = Some((partitions, now + self.settings.drain_timeout));
+            }
+            Input::Settled { positions, bytes, sample } => {
+                self.writing -= 1;
+                self.pending_bytes -= bytes;
+                positions.iter().for_each(|position| self.marks.settle(position));
+                self.pace.learn(&sample);
+            }
+            Input::Failed => self.writing -= 1,
+            Input::Hurry => self.hurried = true,
+            Input::Tick => {}
+            Input::Stop { flush } => {
+                self.stopping.get_or_insert(now + self.settings.drain_timeout);
+                if !flush {
+                    self.open = Batch::default();
+                }
+            }
+        }
+        self.due(now)
+    }
+
+    /// The log has these commits. Nothing becomes due by that.
+    pub fn committed(&mut self, offsets: &BTreeMap<Partition, i64>) {
+        self.marks.committed(offsets);
+    }
+
+    /// How many records it has room for. While partitions are let go, nothing new is taken.
+    pub fn room(&self) -> usize {
+        let limits = self.limits();
+        if self.revoking.is_some()
+            || self.stopping.is_some()
+            || self.pending_bytes >= self.settings.max_pending_bytes
+            || self.open.is_full(&limits)
+        {
+            return 0;
+        }
+        limits.records.saturating_sub(self.open.len())
+    }
+
+    /// Whether deliveries are heard: not while partitions are let go, and not when stopping.
+    pub fn listens(&self) -> bool {
+        self.revoking.is_none() && self.stopping.is_none()
+    }
+
+    /// When to look again if nothing happens.
+    pub fn wake_at(&self) -> Instant {
+        let due = self.open.due_at(&self.limits()).filter(|_| self.has_free_writer());
+        let revoking = self.revoking.as_ref().map(|(_, deadline)| *deadline);
+        let stopping = self.stopping.filter(|_| self.writing > 0);
+        [due, revoking, stopping].into_iter().flatten().fold(self.next_commit, Instant::min)
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.writing == 0
+    }
+
+    /// Bytes of records taken and not yet settled.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Records taken and not yet settled.
+    pub fn unsettled(&self) -> usize {
+        self.marks.all_unsettled()
+    }
+
+    /// Batch size and concurrency of now.
+    pub fn pace(&self) -> Bounds {
+        self.pace.now()
+    }
+
+    /// What may be committed and is not yet.
+    pub fn committable(&self) -> BTreeMap<Partition, i64> {
+        self.marks.due()
+    }
+
+    fn take(&mut self, record: Record, now: Instant) {
+        self.marks.take(&record.position.in_partition(), record.position.offset);
+        self.pending_bytes += record.size();
+        self.open.add(record, now);
+    }
+
+    fn limits(&self) -> Limits {
+        let Bounds { documents, bytes, .. } = self.pace.now();
+        Limits { records: documents, bytes, age: self.settings.flush_interval }
+    }
+
+    fn has_free_writer(&self) -> bool {
+        self.writing < self.pace.now().writers
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.is_flush_due(now) && self.has_free_writer() {
+            self.hurried = false;
+            self.writing += 1;
+            actions.push(Action::Write(std::mem::take(&mut self.open)));
+        }
+        self.release(now, &mut actions);
+        if now >= self.next_commit {
+            self.next_commit = now + self.settings.commit_interval;
+            let offsets = self.marks.due();
+            if !offsets.is_empty() {
+                actions.push(Action::Commit(offsets));
+            }
+        }
+        if self.writing > 0 && self.stopping.is_some_and(|deadline| now >= deadline) {
+            actions.push(Action::Abandon);
+        }
+        actions
+    }
+
+    fn is_flush_due(&self, now: Instant) -> bool {
+        let limits = self.limits();
+        !self.open.is_empty()
+            && (self.open.is_full(&limits)
+                || self.open.due_at(&limits).is_some_and(|due| due <= now)
+                || self.hurried
+                || !self.listens())
+    }
+
+    /// Lets revoked partitions go once they are settled, or out of time.
+    fn release(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Some((partitions, deadline)) = &self.revoking else { return };
+        let left = self.marks.unsettled(partitions);
+        if left > 0 && now < *deadline {
+            return;
+        }
+        let mut offsets = self.marks.due();
+        offsets.retain(|partition, _| partitions.contains(partition));
+        self.marks.forget(partitions);
+        self.revoking = None;
+        actions.push(Action::Release(offsets));
+    }
+}

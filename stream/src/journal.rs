@@ -1,0 +1,27 @@
+//! Facts about the harvest itself, as events of the journal.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::event::{Event, EventType};
+use crate::log::Outgoing;
+use crate::topic;
+
+/// A fact from `source`: `kind` is its `ce_type` (`stream.gap`, `import.finished`, …).
+pub fn fact(kind: &str, source: &str, time: Timestamp, fact: &Value) -> Outgoing {
+    let value = fact.to_string();
+    let event = Event {
+        id: format!("{kind}-{}-{:016x}", time.as_nanosecond(), xxh3_128(value.as_bytes()) as u64),
+        source: source.to_owned(),
+        kind: EventType::Journal(kind.to_owned()),
+        time,
+        key: source.to_owned(),
+        value: Some(Bytes::from(value)),
+        extensions: BTreeMap::new(),
+    };
+    Outgoing::event(topic::JOURNAL, event)
+}
