@@ -109,6 +109,9 @@ impl Deployer {
 
     /// Deploys one, and makes its database if it is missing and may be made.
     async fn deploy(&self, design: &Design, dry_run: bool) -> Result<&'static str, ViewError> {
+        // The store's own way in: after a wrong password it does not ask again at once, while views
+        // would until CouchDB locks the account.
+        self.store.ping().await?;
         let database = &design.database;
         if self.create_databases {
             if dry_run && self.store.database(database).await?.is_none() {

@@ -1,6 +1,7 @@
 //! `bowerbird mapreduce query`
 
 use bowerbird_mapreduce::{Group, Query, Row, Views as _};
+use bowerbird_store::DocumentStore as _;
 use clap::Args;
 use serde_json::Value;
 
@@ -58,7 +59,10 @@ struct Path {
 /// Asks, and prints the rows.
 pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
     let Path { database, design, view } = arguments.view.clone();
-    let views = parts::views(settings, &parts::store(settings)?)?;
+    let store = parts::store(settings)?;
+    let views = parts::views(settings, &store)?;
+    // A wrong password is found out once, before views would try it several times.
+    store.ping().await?;
     let rows = views.query(&database, &design, &view, &query(arguments)).await?;
     let (keys, values) = (width(&rows, |row| &row.key), width(&rows, |row| &row.value));
     let with_id = rows.iter().any(|row| row.id.is_some());
