@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::args::Format;
 use crate::output;
 
+/// Where a summary says how its task failed.
+const ERROR: &str = "error";
+
 /// Summaries by task. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Reports(Arc<Mutex<BTreeMap<&'static str, Value>>>);
@@ -19,6 +22,13 @@ impl Reports {
         // Summaries are plain structs: they can always be told.
         let summary = serde_json::to_value(summary).unwrap_or_default();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, summary);
+    }
+
+    /// Notes what `task` did until it failed, and how.
+    pub fn note_failure(&self, task: &'static str, summary: &impl Serialize, error: &str) {
+        let mut summary = serde_json::to_value(summary).unwrap_or_default();
+        summary[ERROR] = error.into();
+        self.note(task, &summary);
     }
 
     /// All that was noted.
@@ -46,12 +56,16 @@ impl Reports {
     }
 }
 
-/// One line for each task: `sink posts: records 12, written 12`.
+/// One line for each task: `sink posts: records 12, written 12`, and how it failed, if it did.
 pub fn told(all: &BTreeMap<&'static str, Value>) -> String {
     let lines = all.iter().map(|(task, summary)| {
-        let figures = figures(task, summary).into_iter();
+        let figures = figures(task, summary).into_iter().filter(|(_, what, _)| what != ERROR);
         let figures = figures.map(|(_, what, count)| format!("{what} {count}"));
-        format!("{task}: {}\n", figures.collect::<Vec<_>>().join(", "))
+        let figures = figures.collect::<Vec<_>>().join(", ");
+        match summary[ERROR].as_str() {
+            Some(error) => format!("{task}: {figures}, then failed: {error}\n"),
+            None => format!("{task}: {figures}\n"),
+        }
     });
     lines.collect()
 }
@@ -79,5 +93,14 @@ mod tests {
         reports.note("ingest-x", &json!({ "posts": 3 }));
         let told = told(&reports.all());
         assert_eq!(told, "ingest-x: posts 3\nsink posts: dead letters 1, records 3\n");
+    }
+
+    #[test]
+    fn a_failure_is_told_behind_what_was_done() {
+        let reports = Reports::default();
+        reports.note_failure("sink posts", &json!({ "records": 3 }), "no room");
+        let all = reports.all();
+        assert_eq!(all["sink posts"], json!({ "records": 3, "error": "no room" }));
+        assert_eq!(told(&all), "sink posts: records 3, then failed: no room\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowerbird_sink::{Projection, SinkConfig};
+use bowerbird_sink::{Projection, SinkConfig, SinkReport};
 use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::{AnyLog, EventLog as _};
 use clap::Args;
@@ -89,10 +89,22 @@ pub fn spawn(
         let (log, store, config) = (log.clone(), store.clone(), config.clone());
         let reports = reports.clone();
         service.crew.spawn(Stage::Work, role, async move {
-            let sink = bowerbird_sink::run(&log, &store, &projection, &config, &reporter, token);
-            let report = Box::pin(sink).await?;
-            reports.note(role, &report);
-            Ok(())
+            let mut done = SinkReport::default();
+            let sink = bowerbird_sink::run_into(
+                &mut done,
+                &log,
+                &store,
+                &projection,
+                &config,
+                &reporter,
+                token,
+            );
+            let outcome = Box::pin(sink).await;
+            match &outcome {
+                Ok(()) => reports.note(role, &done),
+                Err(error) => reports.note_failure(role, &done, &error.to_string()),
+            }
+            Ok(outcome?)
         });
     }
 }
@@ -126,7 +138,7 @@ pub async fn settled(log: &AnyLog, limit: Duration) {
 
 async fn waiting(log: &AnyLog) -> anyhow::Result<Vec<Waiting>> {
     let mut all = Vec::new();
-    for Projection { name, database, group, topics } in Projection::all() {
+    for Projection { name, database, group, topics, .. } in Projection::all() {
         let mut events = 0;
         for topic in topics {
             let committed = log.committed(&group, topic).await?;
