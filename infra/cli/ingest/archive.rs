@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bowerbird_ingest::archive::{self, ArchiveConfig, FileSummary, Input, Progress, Summary};
+use bowerbird_stream::EventLog;
 use clap::Args;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use tokio::time::interval;
 
+use super::nowhere::Nowhere;
 use crate::args::Format;
 use crate::failure::{Outcome, WrongUse};
 use crate::output;
@@ -31,17 +31,9 @@ pub struct Arguments {
     /// Go on where an interrupted import stopped, and pass over files that are done
     #[arg(long)]
     resume: bool,
-    /// Only say what would be read, and into which log
+    /// Read everything and say what would be published, without publishing it
     #[arg(long)]
-    dry_run: bool,
-}
-
-/// A file that would be read.
-#[derive(Debug, Serialize)]
-struct Planned {
-    file: String,
-    bytes: Option<u64>,
-    log: String,
+    pub dry_run: bool,
 }
 
 /// Imports the files.
@@ -55,12 +47,34 @@ pub async fn run(
     if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
         return Err(WrongUse("standard input can be read once; give - once".to_owned()).into());
     }
-    if arguments.dry_run {
-        return plan(&arguments.paths, settings);
+    let config = ArchiveConfig {
+        resume: arguments.resume,
+        keep_checkpoints: !arguments.dry_run,
+        ..parts::archive(settings, inputs)
+    };
+    let summary = if arguments.dry_run {
+        import(nowhere(settings), config, shutdown).await
+    } else {
+        let log = parts::log(settings).await?;
+        parts::apply_topics(&log, settings).await?;
+        import(log, config, shutdown).await
+    };
+    print(&summary, settings.output)?;
+    if arguments.dry_run && settings.output == Format::Text {
+        let log = settings.log_url();
+        output::text(&format!(
+            "nothing was published; without --dry-run it would go into {log}\n"
+        ))?;
     }
-    let log = parts::log(settings).await?;
-    parts::apply_topics(&log, settings).await?;
-    let config = ArchiveConfig { resume: arguments.resume, ..parts::archive(settings, inputs) };
+    Ok(if summary.succeeded() { Outcome::Done } else { Outcome::FallsShort })
+}
+
+fn nowhere(settings: &Settings) -> Nowhere {
+    let most = settings.config().log.max_record_bytes;
+    Nowhere { max_record_bytes: usize::try_from(most).unwrap_or(usize::MAX) }
+}
+
+async fn import<L: EventLog>(log: L, config: ArchiveConfig, shutdown: &Shutdown) -> Summary {
     let progress = Arc::new(Progress::default());
     let importing = archive::import(log, config, Arc::clone(&progress), shutdown.token());
     let bar = progress::bytes();
@@ -69,8 +83,7 @@ pub async fn run(
         () = draw(&bar, &progress) => Summary::default(),
     };
     bar.finish_and_clear();
-    print(&summary, settings.output)?;
-    Ok(if summary.succeeded() { Outcome::Done } else { Outcome::FallsShort })
+    summary
 }
 
 async fn draw(bar: &ProgressBar, progress: &Progress) {
@@ -93,53 +106,24 @@ async fn draw(bar: &ProgressBar, progress: &Progress) {
     }
 }
 
-fn plan(paths: &[PathBuf], settings: &Settings) -> anyhow::Result<Outcome> {
-    let log = settings.log_url().to_string();
-    let mut planned = Vec::new();
-    for path in paths {
-        let bytes = match Input::from_argument(path) {
-            Input::Stdin => None,
-            Input::Path(path) => {
-                let file = std::fs::metadata(&path);
-                Some(file.with_context(|| format!("{} can't be read", path.display()))?.len())
-            }
-        };
-        planned.push(Planned { file: path.display().to_string(), bytes, log: log.clone() });
-    }
-    output::rows(settings.output, &planned, &["file", "bytes", "log"], |planned| {
-        let bytes = planned.bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
-        vec![planned.file.clone(), bytes, planned.log.clone()]
-    })?;
-    Ok(Outcome::Done)
-}
-
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "file",
     "outcome",
     "lines",
     "posts",
     "notices",
     "dead letters",
+    "for",
     "first post",
     "last post",
     "seconds",
 ];
 
 fn print(summary: &Summary, format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return output::json(summary);
+    match format {
+        Format::Json => output::json(summary),
+        format => output::rows(format, &summary.files, &HEADER, cells),
     }
-    output::rows(format, &summary.files, &HEADER, cells)?;
-    if format == Format::Text {
-        let reasons: Vec<String> = summary
-            .total
-            .dead_letters
-            .iter()
-            .map(|(reason, count)| format!("dead letters for {reason}: {count}\n"))
-            .collect();
-        output::text(&reasons.concat())?;
-    }
-    Ok(())
 }
 
 fn cells(file: &FileSummary) -> Vec<String> {
@@ -148,6 +132,7 @@ fn cells(file: &FileSummary) -> Vec<String> {
         time.map_or_else(|| "-".to_owned(), |time| time.to_string())
     };
     let counts = &file.counts;
+    let reasons = counts.dead_letters.iter().map(|(reason, count)| format!("{reason} {count}"));
     vec![
         file.file.clone(),
         outcome.as_str().unwrap_or_default().to_owned(),
@@ -155,6 +140,7 @@ fn cells(file: &FileSummary) -> Vec<String> {
         counts.posts.to_string(),
         counts.notices.to_string(),
         counts.dead_letters_total().to_string(),
+        reasons.collect::<Vec<_>>().join(", "),
         time(counts.first_post),
         time(counts.last_post),
         format!("{:.1}", file.seconds),

@@ -2,6 +2,7 @@
 
 mod archive;
 mod aurin;
+mod nowhere;
 mod x;
 
 use clap::Subcommand;
