@@ -16,7 +16,8 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 
-const ROLE: &str = "ingest-aurin";
+/// The role of what polls.
+pub const ROLE: &str = "ingest-aurin";
 
 /// What `ingest aurin` takes.
 #[derive(Debug, Args)]

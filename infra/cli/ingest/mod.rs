@@ -7,7 +7,7 @@ mod x;
 
 use clap::Subcommand;
 
-pub use aurin::spawn as spawn_aurin;
+pub use aurin::{ROLE as AURIN, spawn as spawn_aurin};
 pub use x::{any_token, spawn as spawn_x};
 
 use crate::failure::Outcome;

@@ -7,6 +7,7 @@ use bowerbird_ingest::aurin::DatasetConfig;
 use bowerbird_sim::wfs::{self, SampleDataset};
 use bowerbird_sim::{Running, x};
 use bowerbird_stream::AnyLog;
+use bowerbird_stream::status::State;
 
 use crate::crew::Stage;
 use crate::ingest;
@@ -38,12 +39,24 @@ pub enum Source {
         /// What to configure for the real one.
         key: &'static str,
     },
+    /// The real one is configured, and nothing to ask it for.
+    Idle {
+        /// Its name.
+        name: &'static str,
+        /// What is missing, and what to do.
+        reason: &'static str,
+    },
 }
+
+const NO_DATASETS: &str = "nothing is polled, because no data sets are declared: declare each as \
+                           [[aurin.datasets]] and start again, or take aurin.user away to poll the \
+                           built-in sample";
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Real { name, url } => write!(f, "{name}: {url}"),
+            Self::Idle { name, reason } => write!(f, "{name}: {reason}"),
             Self::Simulated { name, url, key } => {
                 write!(f, "{name}: the built-in simulator")?;
                 if let Some(url) = url {
@@ -71,6 +84,8 @@ fn aurin_source(settings: &Settings, simulator: Option<&Running>) -> Source {
     if samples(settings) {
         let url = simulator.map(wfs_url);
         Source::Simulated { name: "aurin", url, key: "aurin.user" }
+    } else if settings.config().aurin.datasets.is_empty() {
+        Source::Idle { name: "aurin", reason: NO_DATASETS }
     } else {
         Source::Real { name: "aurin", url }
     }
@@ -141,6 +156,11 @@ async fn spawn_aurin(
         simulator = Some(running);
     }
     let source = aurin_source(settings, simulator.as_ref());
+    if let Source::Idle { reason, .. } = source {
+        let reason = reason.to_owned();
+        service.role(ingest::AURIN).set(State::Paused { reason });
+        return Ok(source);
+    }
     ingest::spawn_aurin(service, log.clone(), config, reports);
     keep(service, "the sample WFS", simulator);
     Ok(source)
