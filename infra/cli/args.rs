@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{config, dashboard, ingest, init, lag, mapreduce, sim, sink, topics, up, verify};
@@ -97,6 +98,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// The accounts whose secrets it needs.
+    pub fn accounts(&self) -> &'static [Account] {
+        match self {
+            Self::Up(_) => &[Account::Log, Account::Store, Account::Aurin],
+            Self::Sink(_) | Self::Verify(_) => &[Account::Log, Account::Store],
+            Self::Topics(_) | Self::Lag(_) | Self::Dashboard(_) => &[Account::Log],
+            Self::Mapreduce(_) => &[Account::Store],
+            Self::Ingest(arguments) => arguments.accounts(),
+            Self::Init(_) | Self::Config(_) | Self::Sim(_) => &[],
+        }
+    }
+
     /// Whether it goes on until it is told to stop, so that its logs are its voice.
     pub fn is_service(&self) -> bool {
         match self {

@@ -1,11 +1,12 @@
 //! `bowerbird config`
 
-use bowerbird_infra::config;
+use bowerbird_infra::config::{self, Account};
 use clap::Subcommand;
 
 use crate::args::{Format, Global};
 use crate::failure::Outcome;
 use crate::output;
+use crate::secrets;
 use crate::settings::Settings;
 
 /// What `config` takes.
@@ -29,6 +30,8 @@ pub fn reference(global: &Global) -> anyhow::Result<Outcome> {
 
 /// Prints what is in force; that it was loaded is the check.
 pub fn check(settings: &Settings) -> anyhow::Result<Outcome> {
+    // Without a token X is simulated.
+    secrets::check(&settings.loaded, &[Account::Log, Account::Store, Account::Aurin])?;
     let in_force = config::settings(&settings.loaded);
     match settings.output {
         Format::Text => {

@@ -14,6 +14,7 @@ mod output;
 mod parts;
 mod progress;
 mod report;
+mod secrets;
 mod service;
 mod settings;
 mod shutdown;
@@ -59,7 +60,8 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Config(config::Arguments::Reference) => return config::reference(&global),
         _ => {}
     }
-    let settings = Settings::load(global)?;
+    let mut settings = Settings::load(global)?;
+    secrets::complete(&mut settings.loaded, command.accounts(), command.is_service())?;
     let shutdown = Shutdown::on_signals()?;
     let outcome = match command {
         Command::Up(arguments) => up::run(arguments, &settings, &shutdown).await,

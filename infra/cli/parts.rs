@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
-use bowerbird_infra::config::{HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl, Userinfo};
+use bowerbird_infra::config::{Account, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
 use bowerbird_ingest::archive::{ArchiveConfig, Input};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
 use bowerbird_ingest::x::XConfig;
@@ -33,9 +33,7 @@ pub async fn log(settings: &Settings) -> anyhow::Result<AnyLog> {
             make_parent(&path)?;
             Ok(SqliteLog::open(&path).await?.into())
         }
-        LogUrl::Kafka { brokers, userinfo } => {
-            Ok(KafkaLog::new(kafka(settings, brokers, userinfo.as_ref()))?.into())
-        }
+        LogUrl::Kafka { brokers, .. } => Ok(KafkaLog::new(kafka(settings, brokers))?.into()),
     }
 }
 
@@ -89,8 +87,7 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
 /// When the address is none.
 pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
     let section = &settings.config().aurin;
-    let (user, password) = (section.user.as_deref(), section.password.as_ref());
-    let who = credentials(user, password, section.base_url.userinfo.as_ref());
+    let who = Account::Aurin.login(settings.config());
     let datasets = section.datasets.iter().map(|dataset| DatasetConfig {
         type_name: dataset.type_name.clone(),
         id_property: dataset.id_property.clone(),
@@ -178,15 +175,14 @@ pub fn sink(settings: &Settings) -> SinkConfig {
     }
 }
 
-fn kafka(settings: &Settings, brokers: String, userinfo: Option<&Userinfo>) -> KafkaConfig {
+fn kafka(settings: &Settings, brokers: String) -> KafkaConfig {
     let section = &settings.config().log;
     let mechanism = match section.sasl_mechanism {
         SaslMechanism::Plain => Mechanism::Plain,
         SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
         SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
     };
-    let who = credentials(section.user.as_deref(), section.password.as_ref(), userinfo);
-    let login = who.map(|(user, password)| Login {
+    let login = Account::Log.login(settings.config()).map(|(user, password)| Login {
         user: user.to_owned(),
         password: password.get(),
         mechanism,
@@ -203,23 +199,12 @@ fn kafka(settings: &Settings, brokers: String, userinfo: Option<&Userinfo>) -> K
 fn couch(settings: &Settings, url: &HttpUrl) -> anyhow::Result<CouchConfig> {
     let section = &settings.config().store;
     let mut config = CouchConfig::new(&url.base)?;
-    let (user, password) = (section.user.as_deref(), section.password.as_ref());
-    if let Some((user, password)) = credentials(user, password, url.userinfo.as_ref()) {
+    if let Some((user, password)) = Account::Store.login(settings.config()) {
         config = config.with_credentials(user, password.get());
     }
     config.request_timeout = Duration::from_millis(section.timeout_ms);
     config.connect_timeout = Duration::from_millis(section.connect_timeout_ms);
     Ok(config)
-}
-
-/// Who we are: as the keys say, else as the address does.
-fn credentials<'a>(
-    user: Option<&'a str>,
-    password: Option<&'a Secret>,
-    userinfo: Option<&'a Userinfo>,
-) -> Option<(&'a str, &'a Secret)> {
-    let address = || userinfo.and_then(|who| Some((who.user.as_str(), who.password.as_ref()?)));
-    user.zip(password).or_else(address)
 }
 
 fn make_parent(path: &Path) -> anyhow::Result<()> {
@@ -269,7 +254,7 @@ mod tests {
             (couch(&settings, &url).unwrap(), CouchConfig::new(&url.base).unwrap());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
 
-        let ours = kafka(&settings, "one:9092".to_owned(), None);
+        let ours = kafka(&settings, "one:9092".to_owned());
         assert_eq!(format!("{ours:?}"), format!("{:?}", KafkaConfig::new("one:9092")));
     }
 }

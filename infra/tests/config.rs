@@ -74,11 +74,6 @@ fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
         ("[dashboard]\nlisten = \"0.0.0.0:80\"\n", &[], &["loopback only", "SSH tunnel"]),
         ("[admin]\nlisten = \"9000\"\n", &[], &["IP:PORT"]),
         ("[sink]\nbatch_bytes = 20000000\n", &[], &["max_pending_bytes"]),
-        (
-            "[store]\nuser = \"ada\"\n",
-            &[],
-            &["store.user: a user without a password", "store.password_file"],
-        ),
         ("", &[("BOWERBIRD__LOG__PASSWORD", "x")], &["log.password: a password without a user"]),
         (
             "",
@@ -185,8 +180,8 @@ fn the_template_is_valid_as_it_is_and_with_every_line_put_in_force() {
     let loaded = load(&template, &[]).unwrap();
     assert_eq!(loaded.config, Config::default());
 
-    // Users and files of passwords come in pairs that an example can't hold.
-    let alone = |line: &str| !line.contains("_file =") && !line.starts_with("#user =");
+    // The files that examples name are not there.
+    let alone = |line: &str| !line.contains("_file =");
     let in_force: Vec<&str> = template
         .lines()
         .filter(|line| alone(line))

@@ -5,6 +5,7 @@ mod aurin;
 mod nowhere;
 mod x;
 
+use bowerbird_infra::config::Account;
 use clap::Subcommand;
 
 pub use aurin::{ROLE as AURIN, spawn as spawn_aurin};
@@ -26,6 +27,17 @@ pub enum Arguments {
 }
 
 impl Arguments {
+    /// The accounts whose secrets it needs.
+    pub fn accounts(&self) -> &'static [Account] {
+        match self {
+            Self::X(_) => &[Account::Log, Account::X],
+            Self::Aurin(_) => &[Account::Log, Account::Aurin],
+            // It reads its files, and asks nobody.
+            Self::Archive(arguments) if arguments.dry_run => &[],
+            Self::Archive(_) => &[Account::Log],
+        }
+    }
+
     /// Whether it goes on until it is told to stop.
     pub fn is_service(&self) -> bool {
         match self {

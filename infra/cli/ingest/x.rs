@@ -1,12 +1,13 @@
 //! `bowerbird ingest x`
 
+use anyhow::Context as _;
 use bowerbird_infra::config::Secret;
 use bowerbird_ingest::x;
 use clap::Args;
 use serde_json::json;
 
 use crate::crew::Stage;
-use crate::failure::{Outcome, WrongUse};
+use crate::failure::Outcome;
 use crate::output;
 use crate::parts;
 use crate::report::Reports;
@@ -28,7 +29,8 @@ pub async fn run(
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
-    let token = settings.config().x.bearer_token.as_ref().ok_or_else(no_token)?;
+    let token =
+        settings.config().x.bearer_token.as_ref().context("there is no bearer token for X")?;
     let base_url = &settings.config().x.base_url.base;
     if arguments.dry_run {
         let log = settings.log_url().to_string();
@@ -62,15 +64,6 @@ pub fn spawn(
         reports.note("ingest-x", &summary);
         Ok(())
     });
-}
-
-fn no_token() -> WrongUse {
-    let variable = "BOWERBIRD__X__BEARER_TOKEN";
-    WrongUse(format!(
-        "there is no bearer token for X: set {variable} in the environment, or name a file that \
-         holds it by x.bearer_token_file; to try things without one, `bowerbird up` harvests a \
-         simulator, or point x.base_url at a `bowerbird sim x`, which takes any token"
-    ))
 }
 
 /// A token for the simulator, which takes any.

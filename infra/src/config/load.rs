@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::file::Entry;
 use super::key::{self, Tree};
-use super::{Config, env, file};
+use super::{Config, HttpUrl, LogUrl, StoreUrl, env, file};
 use crate::error::{InfraError, Problem};
 
 /// Where a value that differs from the defaults came from.
@@ -144,19 +144,22 @@ fn checked(config: &Config, origins: &BTreeMap<String, Origin>) -> Vec<Problem> 
         "the dashboard has no login, so it listens on loopback only, such as 127.0.0.1:7600; \
          reach it from elsewhere by an SSH tunnel or behind a proxy that asks for a login",
     );
+    let user_of_log = matches!(&log.url, Some(LogUrl::Kafka { userinfo: Some(_), .. }));
+    let user_of_store =
+        matches!(&store.url, Some(StoreUrl::Couch(HttpUrl { userinfo: Some(_), .. })));
     let secrets = [
-        ("log.password", log.user.is_some(), log.password.is_some()),
-        ("store.password", store.user.is_some(), store.password.is_some()),
-        ("aurin.password", aurin.user.is_some(), aurin.password.is_some()),
+        ("log.password", log.user.is_some() || user_of_log, &log.password),
+        ("store.password", store.user.is_some() || user_of_store, &store.password),
+        (
+            "aurin.password",
+            aurin.user.is_some() || aurin.base_url.userinfo.is_some(),
+            &aurin.password,
+        ),
     ];
     for (key, user, password) in secrets {
         let user_key = key.replace("password", "user");
-        demand(user || !password, key, &format!("a password without a user; set {user_key}"));
-        demand(
-            password || !user,
-            &user_key,
-            &format!("a user without a password; set {key}_file, or {key} in the environment"),
-        );
+        let message = format!("a password without a user; set {user_key}");
+        demand(user || password.is_none(), key, &message);
     }
     for (at, dataset) in aurin.datasets.iter().enumerate() {
         let twice = aurin.datasets[..at].iter().any(|other| other.type_name == dataset.type_name);

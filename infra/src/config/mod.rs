@@ -5,6 +5,7 @@
 //! the environment overlay, every message about a wrong key, the reference
 //! (`docs/CONFIGURATION.md`) and the file that `bowerbird init` writes.
 
+mod account;
 mod address;
 mod effective;
 mod env;
@@ -19,6 +20,7 @@ mod template;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use account::{Account, MissingSecret};
 pub use address::{HttpUrl, Listen, LogUrl, StoreUrl, Userinfo};
 pub use effective::{Setting, settings, to_toml};
 pub use load::{Loaded, Origin, Source, load};

@@ -17,8 +17,9 @@ Relative paths are relative to the working directory. `bowerbird config check` s
 force and where it came from.
 
 Secrets never stand in the file or in a flag: they come from the environment, or from a file that a
-`*_file` key names (such as a Docker secret). An address may hold `user:password@`; it is never
-shown with it. Lists are written in a variable as in the file, or separated by commas.
+`*_file` key names (such as a Docker secret); on a terminal, a command asks for one that it needs and
+has not. An address may hold `user:password@`; it is never shown with it. Lists are written in a
+variable as in the file, or separated by commas.
 ";
 
 /// Every key, its default, its meaning and its environment variable, as Markdown.
