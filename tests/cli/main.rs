@@ -1,0 +1,10 @@
+//! The command as people meet it: what it says, where, and how it exits. The real binary, on the
+//! embedded parts.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod configuration;
+mod harness;
+mod secrets;
+mod services;
+mod work;

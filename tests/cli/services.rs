@@ -1,0 +1,62 @@
+//! What goes on until it is told to stop.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{Service, bowerbird, eventually, folder, run};
+
+fn posts_in_log(folder: &Path) -> u64 {
+    let lag = run(folder, &["lag", "--output", "json"]).json();
+    let topics = lag["topics"].as_array().unwrap();
+    let posts = topics.iter().find(|topic| topic["topic"] == "posts");
+    posts.map_or(0, |posts| posts["records"].as_u64().unwrap())
+}
+
+#[test]
+fn a_simulated_stream_is_harvested_until_a_signal() {
+    let folder = folder();
+    let folder = folder.path();
+    let mut sim = Service::start(bowerbird(folder, &["sim", "x", "--listen", "127.0.0.1:0"]));
+    let mut ingest = bowerbird(folder, &["ingest", "x"]);
+    ingest
+        .env("BOWERBIRD__X__BASE_URL", sim.first_line())
+        .env("BOWERBIRD__X__BEARER_TOKEN", "hunter2");
+    let ingest = Service::start(ingest);
+    eventually("posts are in the log", || (posts_in_log(folder) > 20).then_some(()));
+    ingest.signal("TERM");
+    let ran = ingest.end().ends(0);
+    assert!(ran.out.contains("ingest-x: ") && !ran.err.contains("hunter2"), "{ran:?}");
+    sim.signal("INT");
+    sim.end().ends(0);
+}
+
+#[test]
+fn one_up_at_a_time_works_in_a_folder() {
+    let folder = folder();
+    let folder = folder.path();
+    let up = Service::start(bowerbird(folder, &["up"]));
+    eventually("it has begun", || folder.join("data/store.sqlite").exists().then_some(()));
+    run(folder, &["up", "--for", "1s"]).ends(1).says(&["another `bowerbird up`", "--data DIR"]);
+    eventually("posts are in the log", || (posts_in_log(folder) > 0).then_some(()));
+    up.signal("INT");
+    let ran = up.end().ends(0);
+    assert!(ran.out.contains("documents now: "), "{ran:?}");
+}
+
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("posts.jsonl"), "{\"id\":\"1\",\"text\":\"a\"}\n").unwrap();
+    run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
+    // What waits can't be written, so that the first signal begins a drain that lasts.
+    let mut sink = bowerbird(folder, &["sink"]);
+    sink.env("BOWERBIRD__STORE__URL", "http://127.0.0.1:1");
+    sink.env("BOWERBIRD__ADMIN__LISTEN", "127.0.0.1:0");
+    let sink = Service::start(sink);
+    sink.logs("paused");
+    sink.signal("TERM");
+    sink.logs("a second signal leaves at once");
+    sink.signal("TERM");
+    sink.end().ends(130);
+}
