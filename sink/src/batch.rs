@@ -90,6 +90,11 @@ impl Batch {
         self.opened.map(|opened| opened + limits.age)
     }
 
+    /// The records, in the order in which they were added.
+    pub fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
     /// Maps and merges its records.
     pub fn gather(self, mapping: &Mapping) -> Gathered {
         let mut gathered = Gathered::default();

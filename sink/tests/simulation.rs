@@ -1,0 +1,366 @@
+//! A million histories of a consumer group on simulated time: members that take, write and commit
+//! as the core of a sink decides, through crashes, rebalances, lost answers and lost commits,
+//! against a model that knows which records are durable.
+//!
+//! Each history is a seed: a failure prints it, and `BOWERBIRD_SIMULATION_SEED` runs it alone.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowerbird_sink::worker::core::{Action, Core, Input, Settings};
+use bowerbird_sink::worker::pace::{Bounds, Sample};
+use bowerbird_stream::{Headers, Partition, Position, Record};
+use bytes::Bytes;
+
+const HISTORIES: u64 = 1_000_000;
+const PARTITIONS: usize = 3;
+const MEMBERS: usize = 3;
+const STEPS: u64 = 40;
+const RECORD: usize = 8;
+
+const SETTINGS: Settings = Settings {
+    bounds: Bounds { documents: 4, bytes: 5 * RECORD, writers: 2 },
+    flush_interval: Duration::from_millis(100),
+    max_pending_bytes: 10 * RECORD,
+    commit_interval: Duration::from_millis(300),
+    drain_timeout: Duration::from_millis(900),
+};
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, and the same everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+
+    fn one_in(&mut self, bound: usize) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+/// A process that runs a sink.
+struct Member {
+    core: Core,
+    /// Its partitions, and the next offset to be delivered of each.
+    owned: BTreeMap<usize, i64>,
+    /// Batches that it is writing.
+    writing: Vec<Vec<Record>>,
+    /// A partition that it is letting go, and who gets it.
+    leaving: Option<(usize, usize)>,
+}
+
+impl Member {
+    fn new(now: Instant) -> Self {
+        let core = Core::new(SETTINGS, now);
+        Self { core, owned: BTreeMap::new(), writing: Vec::new(), leaving: None }
+    }
+}
+
+struct World {
+    chance: Chance,
+    now: Instant,
+    topic: Arc<str>,
+    ends: [i64; PARTITIONS],
+    durable: [BTreeSet<i64>; PARTITIONS],
+    committed: [i64; PARTITIONS],
+    members: Vec<Member>,
+}
+
+impl World {
+    fn new(seed: u64, topic: &Arc<str>, now: Instant) -> Self {
+        let mut world = Self {
+            chance: Chance(seed),
+            now,
+            topic: Arc::clone(topic),
+            ends: [0; PARTITIONS],
+            durable: Default::default(),
+            committed: [0; PARTITIONS],
+            members: (0..MEMBERS).map(|_| Member::new(now)).collect(),
+        };
+        for partition in 0..PARTITIONS {
+            let member = world.chance.below(MEMBERS);
+            world.assign(member, partition);
+        }
+        world
+    }
+
+    fn partition(&self, number: usize) -> Partition {
+        Partition { topic: Arc::clone(&self.topic), partition: i32::try_from(number).unwrap() }
+    }
+
+    fn assign(&mut self, member: usize, partition: usize) {
+        let from = self.committed[partition];
+        self.members[member].owned.insert(partition, from);
+        let assigned = vec![self.partition(partition)];
+        self.apply(member, Input::Assigned(assigned));
+    }
+
+    /// The group's members hand an input to their core and carry out what it says.
+    fn apply(&mut self, member: usize, input: Input) {
+        let now = self.now;
+        for action in self.members[member].core.apply(input, now) {
+            match action {
+                Action::Write(batch) => {
+                    assert!(batch.len() <= SETTINGS.bounds.documents, "a batch beyond its bound");
+                    let Member { core, writing, .. } = &mut self.members[member];
+                    writing.push(batch.into_records());
+                    assert!(writing.len() <= SETTINGS.bounds.writers, "too many writers");
+                    assert!(core.pending_bytes() <= SETTINGS.max_pending_bytes + 4 * RECORD);
+                }
+                Action::Commit(offsets) => {
+                    // A commit may fail, or be made without an answer.
+                    if !self.chance.one_in(6) {
+                        self.commit(member, &offsets);
+                        if !self.chance.one_in(6) {
+                            self.members[member].core.committed(&offsets);
+                        }
+                    }
+                }
+                Action::Release(offsets) => {
+                    if !self.chance.one_in(6) {
+                        self.commit(member, &offsets);
+                    }
+                    if let Some((partition, to)) = self.members[member].leaving.take() {
+                        self.members[member].owned.remove(&partition);
+                        self.assign(to, partition);
+                    }
+                }
+                Action::Abandon => {
+                    for batch in std::mem::take(&mut self.members[member].writing) {
+                        self.perhaps_store(&batch);
+                        self.apply(member, Input::Failed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The log takes commits only of partitions that are the member's.
+    fn commit(&mut self, member: usize, offsets: &BTreeMap<Partition, i64>) {
+        for (partition, offset) in offsets {
+            let number = usize::try_from(partition.partition).unwrap();
+            if !self.members[member].owned.contains_key(&number) {
+                continue;
+            }
+            for before in self.committed[number]..*offset {
+                assert!(
+                    self.durable[number].contains(&before),
+                    "partition {number} committed at {offset}, but {before} is not durable"
+                );
+            }
+            self.committed[number] = self.committed[number].max(*offset);
+        }
+    }
+
+    fn store(&mut self, batch: &[Record]) {
+        for Record { position, .. } in batch {
+            let number = usize::try_from(position.partition).unwrap();
+            self.durable[number].insert(position.offset);
+        }
+    }
+
+    fn perhaps_store(&mut self, batch: &[Record]) {
+        if self.chance.one_in(2) {
+            self.store(batch);
+        }
+    }
+
+    fn append(&mut self) {
+        let partition = self.chance.below(PARTITIONS);
+        self.ends[partition] += i64::try_from(self.chance.below(6)).unwrap();
+    }
+
+    fn deliver(&mut self, member: usize) {
+        if !self.members[member].core.listens() {
+            return;
+        }
+        let mut room = self.members[member].core.room();
+        let mut records = Vec::new();
+        for (partition, next) in &mut self.members[member].owned {
+            while room > 0 && *next < self.ends[*partition] {
+                let position = Position {
+                    topic: Arc::clone(&self.topic),
+                    partition: i32::try_from(*partition).unwrap(),
+                    offset: *next,
+                };
+                records.push(Record {
+                    position,
+                    appended: jiff::Timestamp::UNIX_EPOCH,
+                    key: None,
+                    value: Some(Bytes::from_static(&[0; RECORD])),
+                    headers: Headers::new(),
+                });
+                *next += 1;
+                room -= 1;
+            }
+        }
+        if !records.is_empty() {
+            self.apply(member, Input::Taken(records));
+        }
+    }
+
+    fn settle(&mut self, member: usize) {
+        let writing = self.members[member].writing.len();
+        if writing == 0 {
+            return;
+        }
+        let batch = self.chance.below(writing);
+        if self.chance.one_in(4) {
+            // Applied, and the answer got lost: it will be written again.
+            let batch = self.members[member].writing[batch].clone();
+            return self.perhaps_store(&batch);
+        }
+        let batch = self.members[member].writing.swap_remove(batch);
+        self.store(&batch);
+        let sample = Sample {
+            slowest: Duration::from_millis(self.chance.next() % 2_000),
+            failures: u32::from(self.chance.one_in(3)),
+            too_large: self.chance.one_in(9).then_some(4 * RECORD),
+        };
+        self.apply(
+            member,
+            Input::Settled {
+                positions: batch.iter().map(|record| record.position.clone()).collect(),
+                bytes: batch.iter().map(Record::size).sum(),
+                sample,
+            },
+        );
+    }
+
+    fn tick(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        for member in 0..MEMBERS {
+            self.apply(member, Input::Tick);
+        }
+    }
+
+    /// A partition goes to another member: let go in order, or taken away.
+    fn rebalance(&mut self) {
+        let partition = self.chance.below(PARTITIONS);
+        let to = self.chance.below(MEMBERS);
+        let from = (0..MEMBERS).find(|&from| self.members[from].owned.contains_key(&partition));
+        let Some(from) = from.filter(|from| *from != to) else { return };
+        let named = vec![self.partition(partition)];
+        if self.members[from].leaving.is_some() {
+            return;
+        }
+        if self.chance.one_in(3) {
+            self.members[from].owned.remove(&partition);
+            self.apply(from, Input::Lost(named));
+            self.assign(to, partition);
+        } else {
+            self.members[from].leaving = Some((partition, to));
+            self.apply(from, Input::Revoked(named));
+        }
+    }
+
+    /// Kill -9: what it knew is gone, what it was writing may have arrived or not.
+    fn crash(&mut self, member: usize) {
+        let dead = std::mem::replace(&mut self.members[member], Member::new(self.now));
+        dead.writing.iter().for_each(|batch| self.perhaps_store(batch));
+        for partition in dead.owned.into_keys() {
+            let heir = self.chance.below(MEMBERS);
+            self.assign(heir, partition);
+        }
+    }
+
+    /// Shutdown in order, and a new process in its place.
+    fn restart(&mut self, member: usize) {
+        if self.members[member].leaving.is_some() {
+            return;
+        }
+        self.apply(member, Input::Stop { flush: true });
+        for _ in 0..20 {
+            self.settle(member);
+            self.tick(100);
+        }
+        assert!(self.members[member].core.is_idle(), "not drained inside the deadline");
+        let offsets = self.members[member].core.committable();
+        self.commit(member, &offsets);
+        self.crash(member);
+    }
+
+    fn step(&mut self) {
+        let member = self.chance.below(MEMBERS);
+        match self.chance.below(32) {
+            0..6 => self.append(),
+            6..15 => self.deliver(member),
+            15..23 => self.settle(member),
+            23..27 => {
+                let millis = self.chance.next() % 400;
+                self.tick(millis);
+            }
+            27..30 => self.rebalance(),
+            30 => self.crash(member),
+            _ => self.restart(member),
+        }
+    }
+
+    /// With no more faults, all of it must be durable and committed.
+    fn heal(&mut self) {
+        for _ in 0..200 {
+            for member in 0..MEMBERS {
+                self.deliver(member);
+                while !self.members[member].writing.is_empty() {
+                    self.settle(member);
+                }
+            }
+            self.tick(150);
+            if self.committed == self.ends {
+                return;
+            }
+        }
+        panic!("not level again: committed {:?} of {:?}", self.committed, self.ends);
+    }
+}
+
+fn history(seed: u64, topic: &Arc<str>, now: Instant) {
+    let mut world = World::new(seed, topic, now);
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.heal();
+}
+
+fn check(seed: u64, topic: &Arc<str>, now: Instant) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| history(seed, topic, now))) {
+        eprintln!("history {seed} fails: BOWERBIRD_SIMULATION_SEED={seed} runs it alone");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn no_history_commits_past_what_is_durable_and_each_ends_level() {
+    let (topic, now): (Arc<str>, _) = ("posts".into(), Instant::now());
+    if let Some(seed) = option_env_seed() {
+        return check(seed, &topic, now);
+    }
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let topic = &topic;
+            scope.spawn(move || {
+                (thread..HISTORIES)
+                    .step_by(usize::try_from(threads).unwrap())
+                    .for_each(|seed| check(seed, topic, now));
+            });
+        }
+    });
+}
+
+fn option_env_seed() -> Option<u64> {
+    std::env::var("BOWERBIRD_SIMULATION_SEED").ok()?.parse().ok()
+}
