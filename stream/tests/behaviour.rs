@@ -57,6 +57,13 @@ on_every_log! {
     lag:
         counts_what_a_group_has_not_committed,
         finds_groups_by_itself_and_forgets_none_of_its_topics;
+    letters:
+        open_letters_are_all_minus_those_that_are_marked,
+        a_redriven_letter_stands_at_its_origin_again_and_is_not_redriven_twice,
+        what_fails_again_is_told_and_open_again,
+        a_redrive_that_dies_before_it_marks_loses_nothing,
+        what_was_too_large_for_a_letter_is_read_from_its_origin,
+        what_never_was_in_the_log_is_read_again;
     topics:
         are_applied_once_and_listed,
         with_other_partitions_are_left_alone;

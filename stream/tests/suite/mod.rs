@@ -3,8 +3,10 @@
 pub mod consuming;
 pub mod groups;
 pub mod lag;
+pub mod letters;
 pub mod publishing;
 pub mod reading;
+pub mod stuck;
 pub mod topics;
 
 use std::cell::RefCell;

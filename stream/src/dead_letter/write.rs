@@ -1,73 +1,15 @@
-//! A dead letter: the original record with the reason why it could not be processed.
+//! Writing letters.
 
 use jiff::Timestamp;
 
+use super::story::Reason;
+use super::{ATTEMPTS, CUT, ERROR, GROUP, OFFSET, OURS, PARTITION, REASON, TIME, TOPIC};
 use crate::event::Headers;
 use crate::log::{Outgoing, Position, Record};
 use crate::topic::DEAD_LETTERS;
 
-/// Header: why, as a short name to group by (`mapping`, `forbidden`, `line`, …).
-pub const REASON: &str = "dl_reason";
-/// Header: the error in full.
-pub const ERROR: &str = "dl_error";
-/// Header: the topic that it came from; absent when it never was in the log.
-pub const TOPIC: &str = "dl_topic";
-/// Header: the partition that it came from.
-pub const PARTITION: &str = "dl_partition";
-/// Header: the offset that it came from.
-pub const OFFSET: &str = "dl_offset";
-/// Header: the group that gave it up.
-pub const GROUP: &str = "dl_group";
-/// Header: how often it was tried.
-pub const ATTEMPTS: &str = "dl_attempts";
-/// Header: when it was given up, RFC 3339.
-pub const TIME: &str = "dl_time";
-
-/// Why something was given up, and after how much.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// A short name to group by.
-    pub reason: String,
-    /// The error in full, without secrets.
-    pub error: String,
-    /// Which group or importer gave it up.
-    pub group: String,
-    /// How often it was tried.
-    pub attempts: u32,
-}
-
-/// What a letter tells of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Story {
-    /// Why it was given up.
-    pub why: Reason,
-    /// Where the record stands; nothing when it never was in the log.
-    pub origin: Option<Position>,
-    /// When it was given up.
-    pub time: Timestamp,
-}
-
-impl Story {
-    /// Reads it from the headers of a letter; nothing when they are not those of one.
-    pub fn of(headers: &Headers) -> Option<Self> {
-        let text = |name: &str| headers.text(name);
-        let origin = || {
-            Some(Position {
-                topic: text(TOPIC)?.into(),
-                partition: text(PARTITION)?.parse().ok()?,
-                offset: text(OFFSET)?.parse().ok()?,
-            })
-        };
-        let why = Reason {
-            reason: text(REASON)?.to_owned(),
-            error: text(ERROR).unwrap_or_default().to_owned(),
-            group: text(GROUP).unwrap_or_default().to_owned(),
-            attempts: text(ATTEMPTS).and_then(|attempts| attempts.parse().ok()).unwrap_or(0),
-        };
-        let time = text(TIME).and_then(|time| time.parse().ok()).unwrap_or_default();
-        Some(Self { why, origin: origin(), time })
-    }
-}
+/// The most that is kept of an error's text, in bytes: some errors quote what they are about.
+const MAX_ERROR_BYTES: usize = 4 << 10;
 
 /// The dead letter of a record that stands in the log: its key, value and headers, and where it
 /// came from.
@@ -88,11 +30,27 @@ pub fn of_source(mut outgoing: Outgoing, why: &Reason, now: Timestamp) -> Outgoi
     outgoing
 }
 
+/// The letter with less in it, when it was larger than the log takes: without its value, and if
+/// that is not enough, without the record's own key and headers. Where the record stands in the
+/// log, the letter leads to it. Nothing when there is no more to leave out.
+pub fn shortened(mut letter: Outgoing) -> Option<Outgoing> {
+    let whole = letter.size();
+    if letter.headers.get(CUT).is_none() {
+        letter.headers.push(CUT, whole.to_string());
+    }
+    if letter.value.take().is_some() {
+        return Some(letter);
+    }
+    letter.key = None;
+    letter.headers.retain(|name| name.starts_with(OURS));
+    (letter.size() < whole).then_some(letter)
+}
+
 fn push_reason(headers: &mut Headers, why: &Reason, now: Timestamp) {
     // A redriven letter that fails again keeps only its latest story.
-    headers.retain(|name| !name.starts_with("dl_"));
+    headers.retain(|name| !name.starts_with(OURS));
     headers.push(REASON, &why.reason);
-    headers.push(ERROR, &why.error);
+    headers.push(ERROR, &why.error[..why.error.floor_char_boundary(MAX_ERROR_BYTES)]);
     headers.push(GROUP, &why.group);
     headers.push(ATTEMPTS, why.attempts.to_string());
     headers.push(TIME, now.to_string());
@@ -102,6 +60,7 @@ fn push_reason(headers: &mut Headers, why: &Reason, now: Timestamp) {
 mod tests {
     use bytes::Bytes;
 
+    use super::super::Story;
     use super::*;
 
     fn why(reason: &str) -> Reason {
@@ -162,5 +121,28 @@ mod tests {
         assert_eq!((&*letter.topic, letter.headers.text(REASON)), (DEAD_LETTERS, Some("line")));
         assert_eq!(letter.headers.get(TOPIC), None);
         assert_eq!(letter.value.as_deref(), Some(&b"{broken"[..]));
+    }
+
+    #[test]
+    fn a_letter_that_is_too_large_loses_what_is_not_its_story() {
+        let record = Record {
+            position: Position { topic: "posts".into(), partition: 3, offset: 42 },
+            appended: Timestamp::UNIX_EPOCH,
+            key: Some(Bytes::from("key")),
+            value: Some(Bytes::from("value")),
+            headers: [("ce_id", "7")].into_iter().collect(),
+        };
+        let long = Reason { error: "ä".repeat(MAX_ERROR_BYTES), ..why("mapping") };
+        let letter = of_record(record, &long, Timestamp::UNIX_EPOCH);
+        assert_eq!(letter.headers.get(ERROR).map(<[u8]>::len), Some(MAX_ERROR_BYTES));
+        let size = letter.size();
+        let without_value = shortened(letter).unwrap();
+        assert_eq!((&without_value.value, without_value.headers.text("ce_id")), (&None, Some("7")));
+        assert_eq!(without_value.headers.text(CUT), Some(size.to_string().as_str()));
+        let story = shortened(without_value).unwrap();
+        assert_eq!((&story.key, story.headers.text("ce_id")), (&None, None));
+        assert_eq!(story.headers.text(CUT), Some(size.to_string().as_str()));
+        assert_eq!(Story::of(&story.headers).unwrap().origin.unwrap().offset, 42);
+        assert_eq!(shortened(story), None);
     }
 }

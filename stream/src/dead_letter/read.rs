@@ -1,0 +1,205 @@
+//! The letters of a log, in memory that does not grow with them: the topic is read twice, once for
+//! its marks, of which two bits a record are kept, and once for the letters themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::deliver::deliver;
+use super::filter::Filter;
+use super::mark::{Deed, Mark, Marks};
+use super::story::Letter;
+use crate::error::LogError;
+use crate::log::{ConsumerConfig, EventConsumer, EventLog, Extent, Outgoing, Partition};
+use crate::range::RangeReader;
+use crate::topic::DEAD_LETTERS;
+
+/// Records taken at a time.
+const TAKE: usize = 500;
+/// Bytes fetched ahead.
+const PREFETCH_BYTES: usize = 4 << 20;
+/// Marks that are published together.
+const MARKED_AT_ONCE: usize = 500;
+
+/// The dead letters of a log.
+#[derive(Clone, Debug)]
+pub struct DeadLetters<L> {
+    pub(super) log: L,
+    pub(super) topic: Arc<str>,
+}
+
+/// What dropping letters did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Discarded {
+    /// Letters that were dropped, or, in a dry run, would be.
+    pub letters: u64,
+    /// It was stopped before it came to the end.
+    pub stopped: bool,
+}
+
+impl<L: EventLog> DeadLetters<L> {
+    /// Those of the topic [`DEAD_LETTERS`].
+    pub fn new(log: L) -> Self {
+        Self::in_topic(log, DEAD_LETTERS)
+    }
+
+    /// Those of a topic of another name.
+    pub fn in_topic(log: L, topic: impl Into<Arc<str>>) -> Self {
+        Self { log, topic: topic.into() }
+    }
+
+    /// What the topic holds now.
+    ///
+    /// # Errors
+    /// When the topic is not there, or the log can't be asked.
+    pub async fn extents(&self) -> Result<BTreeMap<i32, Extent>, LogError> {
+        self.log.extents(&self.topic).await
+    }
+
+    /// What was done with the letters so far.
+    ///
+    /// # Errors
+    /// When the topic is not there, or can't be read.
+    pub async fn marks(&self, extents: &BTreeMap<i32, Extent>) -> Result<Marks, LogError> {
+        let mut marks = Marks::new(extents);
+        let mut reader = self.reader(extents, |_, from, to| (from, to)).await?;
+        while let Some(records) = reader.next(TAKE).await? {
+            for mark in records.iter().filter_map(|record| Mark::of(&record.headers)) {
+                marks.add(mark.of, mark.deed);
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Reads the letters that fit, up to the end of the topic as it is now.
+    ///
+    /// # Errors
+    /// When the topic is not there, or can't be read.
+    pub async fn read(&self, filter: Filter) -> Result<Letters<L::Consumer>, LogError> {
+        let extents = self.extents().await?;
+        let marks = self.marks(&extents).await?;
+        self.between(&extents, filter, marks).await
+    }
+
+    /// Reads the letters that fit and stand in these extents.
+    pub(super) async fn between(
+        &self,
+        extents: &BTreeMap<i32, Extent>,
+        filter: Filter,
+        marks: Marks,
+    ) -> Result<Letters<L::Consumer>, LogError> {
+        let reader = self.reader(extents, |number, from, to| filter.range(number, from, to));
+        Ok(Letters { reader: reader.await?, marks, filter, strangers: 0 })
+    }
+
+    async fn reader(
+        &self,
+        extents: &BTreeMap<i32, Extent>,
+        part: impl Fn(i32, i64, i64) -> (i64, i64),
+    ) -> Result<RangeReader<L::Consumer>, LogError> {
+        let ranges = extents.iter().map(|(number, extent)| {
+            let partition = Partition::new(Arc::clone(&self.topic), *number);
+            (partition, part(*number, extent.earliest, extent.end))
+        });
+        RangeReader::new(&self.log, ranges.collect(), reader_config()).await
+    }
+
+    /// Drops the open letters that fit: marks them, so that they are listed and redriven no more.
+    /// They stay in the log. What was done is in `done`, also when an error has ended it;
+    /// `progress` is told how many letters were dropped so far.
+    ///
+    /// # Errors
+    /// When the log can't be read, or does not take the marks.
+    pub async fn discard(
+        &self,
+        done: &mut Discarded,
+        filter: Filter,
+        by: &str,
+        dry_run: bool,
+        mut progress: impl FnMut(u64) + Send,
+        cancel: &CancellationToken,
+    ) -> Result<(), LogError> {
+        let mut letters = self.read(Filter { done: false, ..filter }).await?;
+        while let Some(page) = letters.next().await? {
+            for some in page.chunks(MARKED_AT_ONCE) {
+                if cancel.is_cancelled() {
+                    done.stopped = true;
+                    return Ok(());
+                }
+                if !dry_run {
+                    self.mark(some.iter(), Deed::Dropped, by).await?;
+                }
+                done.letters += some.len() as u64;
+                progress(done.letters);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks letters; the marks are acknowledged when this returns.
+    pub(super) async fn mark(
+        &self,
+        letters: impl Iterator<Item = &Letter>,
+        deed: Deed,
+        by: &str,
+    ) -> Result<(), LogError> {
+        let time = Timestamp::now();
+        let marks: Vec<Outgoing> = letters
+            .map(|letter| {
+                let mark = Mark { of: letter.id, deed, time, by: by.to_owned() };
+                mark.record(&self.topic, letter.record.key.clone())
+            })
+            .collect();
+        deliver(&self.log, marks).await?.into_iter().try_for_each(|answer| answer.map(|_| ()))
+    }
+}
+
+/// As a member of no group.
+pub(super) fn reader_config() -> ConsumerConfig {
+    ConsumerConfig {
+        prefetch_bytes: PREFETCH_BYTES,
+        ..ConsumerConfig::new("bowerbird-dead-letters")
+    }
+}
+
+/// Letters under way, each partition's in order.
+#[derive(Debug)]
+pub struct Letters<C> {
+    reader: RangeReader<C>,
+    marks: Marks,
+    filter: Filter,
+    strangers: u64,
+}
+
+impl<C: EventConsumer> Letters<C> {
+    /// The next letters, never none; nothing at the end.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<Letter>>, LogError> {
+        while let Some(records) = self.reader.next(TAKE).await? {
+            let mut letters = Vec::new();
+            for record in records {
+                let is_mark = Mark::of(&record.headers).is_some();
+                let Some(mut letter) = Letter::of(record) else {
+                    self.strangers += u64::from(!is_mark);
+                    continue;
+                };
+                letter.done = self.marks.of(letter.id);
+                letters.extend(self.filter.fits(&letter).then_some(letter));
+            }
+            if !letters.is_empty() {
+                return Ok(Some(letters));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many records so far were neither letters nor marks.
+    pub fn strangers(&self) -> u64 {
+        self.strangers
+    }
+}

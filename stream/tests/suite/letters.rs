@@ -1,0 +1,307 @@
+//! Dead letters: what is open, and what becomes of what is redriven.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bowerbird_stream::dead_letter::{
+    self, Counts, DeadLetters, Deed, Discarded, Filter, LetterId, REDRIVE, Reason, Redrive,
+    Redriven,
+};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::stuck::Stuck;
+use super::*;
+
+/// A topic of records and one for letters about them.
+struct Bed<L> {
+    log: L,
+    origin: String,
+    letters: DeadLetters<L>,
+    letters_topic: String,
+}
+
+impl<L: EventLog> Bed<L> {
+    async fn new(log: L) -> Self {
+        let (origin, letters_topic) = (topic(&log, 2).await, topic(&log, 3).await);
+        let letters = DeadLetters::in_topic(log.clone(), letters_topic.as_str());
+        Self { log, origin, letters, letters_topic }
+    }
+
+    /// Publishes records of these keys, and gives each up for `reason`.
+    async fn give_up(&self, keys: &[&str], reason: &str) -> Vec<LetterId> {
+        let records = keys.iter().map(|key| record(&self.origin, key, &format!("about {key}")));
+        let positions = publish(&self.log, records.collect()).await;
+        let letters = keys.iter().zip(positions).map(|(key, position)| {
+            let Outgoing { key, value, headers, .. } =
+                record(&self.origin, key, &format!("about {key}"));
+            let record = Record { position, appended: Timestamp::UNIX_EPOCH, key, value, headers };
+            self.addressed(dead_letter::of_record(record, &why(reason), Timestamp::now()))
+        });
+        ids(&publish(&self.log, letters.collect()).await)
+    }
+
+    fn addressed(&self, letter: Outgoing) -> Outgoing {
+        Outgoing { topic: self.letters_topic.as_str().into(), ..letter }
+    }
+
+    async fn read(&self, filter: Filter) -> Vec<dead_letter::Letter> {
+        let (mut reading, mut all) = (self.letters.read(filter).await.unwrap(), Vec::new());
+        while let Some(page) = reading.next().await.unwrap() {
+            assert!(!page.is_empty());
+            all.extend(page);
+        }
+        all
+    }
+
+    async fn open(&self) -> BTreeSet<LetterId> {
+        self.read(Filter::default()).await.into_iter().map(|letter| letter.id).collect()
+    }
+
+    /// How often each key stands in the origin topic, and of these how often redriven.
+    async fn standing(&self) -> BTreeMap<String, (usize, usize)> {
+        let extents = self.log.extents(&self.origin).await.unwrap();
+        let count: i64 = extents.values().map(|extent| extent.end).sum();
+        let everything = everything(&self.log, &self.origin).await;
+        let mut reader = self.log.assign(&everything, config("")).await.unwrap();
+        let mut standing = BTreeMap::<_, (usize, usize)>::new();
+        for record in read(&mut reader, count as usize).await {
+            let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+            assert_eq!(record.value.unwrap(), format!("about {key}"));
+            let (all, redriven) = standing.entry(key).or_default();
+            *all += 1;
+            *redriven += usize::from(record.headers.get(REDRIVE).is_some());
+        }
+        standing
+    }
+
+    async fn redrive(&self, how: &Redrive) -> Redriven {
+        let (mut done, cancel) = (Redriven::default(), CancellationToken::new());
+        let read_again = |_: &dead_letter::Letter| Err("no reader".to_owned());
+        self.letters.redrive(&mut done, how, read_again, |_| {}, &cancel).await.unwrap();
+        done
+    }
+}
+
+fn why(reason: &str) -> Reason {
+    Reason {
+        reason: reason.to_owned(),
+        error: "it says why".to_owned(),
+        group: "some-group".to_owned(),
+        attempts: 1,
+    }
+}
+
+fn ids(positions: &[Position]) -> Vec<LetterId> {
+    let id = |at: &Position| LetterId { partition: at.partition, offset: at.offset };
+    positions.iter().map(id).collect()
+}
+
+fn how() -> Redrive {
+    Redrive {
+        filter: Filter::default(),
+        rate: 10_000,
+        wait: Duration::ZERO,
+        groups: BTreeMap::new(),
+        by: "ada".to_owned(),
+        dry_run: false,
+        listed: 100,
+    }
+}
+
+fn of_reason(reason: &str) -> Filter {
+    Filter { reasons: vec![reason.to_owned()], ..Filter::default() }
+}
+
+pub async fn open_letters_are_all_minus_those_that_are_marked(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let wrong = bed.give_up(&["a", "b", "c"], "payload").await;
+    let refused = bed.give_up(&["a", "d"], "forbidden").await;
+    // Anyone may write there, also what is no letter, and marks of letters that never were.
+    let mut stranger = record(&bed.letters_topic, "a", "hello");
+    publish(&bed.log, vec![stranger.clone()]).await;
+    stranger.headers = [("dl_mark", "dropped"), ("dl_of", "0@999999999999")].into_iter().collect();
+    publish(&bed.log, vec![stranger]).await;
+    // Without a key, letter and mark may stand in different partitions.
+    let mut keyless = record("", "", "{broken");
+    keyless.key = None;
+    let keyless = dead_letter::of_source(keyless, &why("not-json"), Timestamp::now());
+    let keyless = ids(&publish(&bed.log, vec![bed.addressed(keyless)]).await);
+    let all: BTreeSet<_> = [&wrong[..], &refused, &keyless].concat().into_iter().collect();
+    assert_eq!(bed.open().await, all);
+
+    let discard = async |filter: Filter, dry_run| {
+        let (mut done, cancel) = (Discarded::default(), CancellationToken::new());
+        let counted = |_: u64| {};
+        bed.letters.discard(&mut done, filter, "ada", dry_run, counted, &cancel).await.unwrap();
+        done.letters
+    };
+    assert_eq!(discard(of_reason("payload"), true).await, 3);
+    assert_eq!(bed.open().await, all);
+    let one = Filter { ids: vec![wrong[1], keyless[0]], ..Filter::default() };
+    assert_eq!(discard(one.clone(), false).await, 2);
+    assert_eq!(discard(one, false).await, 0);
+    let left: BTreeSet<_> = [wrong[0], wrong[2], refused[0], refused[1]].into();
+    assert_eq!(bed.open().await, left);
+
+    let keys = Filter { keys: vec!["a".to_owned()], ..Filter::default() };
+    let of_a: BTreeSet<_> = bed.read(keys).await.iter().map(|letter| letter.id).collect();
+    assert_eq!(of_a, [wrong[0], refused[0]].into());
+    let mut counts = Counts::default();
+    let every = Filter { done: true, ..Filter::default() };
+    bed.read(every).await.iter().for_each(|letter| counts.add(letter));
+    let groups = counts.groups();
+    let told: Vec<_> = groups.iter().map(|g| (g.reason.as_str(), g.done, g.letters)).collect();
+    assert_eq!((told.len(), counts.total()), (4, 6));
+    assert!(told.contains(&("payload", Some(Deed::Dropped), 1)), "{told:?}");
+    assert!(told.contains(&("not-json", Some(Deed::Dropped), 1)), "{told:?}");
+}
+
+pub async fn a_redriven_letter_stands_at_its_origin_again_and_is_not_redriven_twice(
+    log: impl EventLog,
+) {
+    let bed = Bed::new(log).await;
+    bed.give_up(&["a", "b", "c"], "payload").await;
+    bed.give_up(&["d"], "forbidden").await;
+    let only = Redrive { filter: of_reason("payload"), ..how() };
+    let dry = bed.redrive(&Redrive { dry_run: true, ..only.clone() }).await;
+    assert_eq!((dry.letters, dry.records[&bed.origin], bed.open().await.len()), (3, 3, 4));
+    assert_eq!(bed.standing().await["a"], (1, 0));
+
+    let done = bed.redrive(&only).await;
+    assert!(done.succeeded() && dry.letters == done.letters, "{done:?}");
+    assert_eq!(bed.redrive(&only).await.letters, 0);
+    let standing = bed.standing().await;
+    assert_eq!((standing["a"], standing["b"], standing["c"]), ((2, 1), (2, 1), (2, 1)));
+    assert_eq!((standing["d"], bed.open().await.len()), ((1, 0), 1));
+}
+
+pub async fn what_fails_again_is_told_and_open_again(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let letters = bed.give_up(&["a", "b", "c"], "payload").await;
+    let group = unique("group");
+    // A sink that still can't take b.
+    let mut sink = JoinSet::new();
+    let (log, config, origin) = (bed.log.clone(), config(&group), bed.origin.clone());
+    let letters_topic = bed.letters_topic.clone();
+    sink.spawn(async move {
+        let mut consumer = log.subscribe(&[&origin], config).await.unwrap();
+        let records = read(&mut consumer, 6).await;
+        let offsets = after(&records);
+        let again = records.into_iter().filter(|record| {
+            record.headers.get(REDRIVE).is_some() && record.key.as_deref() == Some(b"b")
+        });
+        let again = again.map(|record| {
+            let letter = dead_letter::of_record(record, &why("still"), Timestamp::now());
+            Outgoing { topic: letters_topic.as_str().into(), ..letter }
+        });
+        publish(&log, again.collect()).await;
+        consumer.commit(&offsets).await.unwrap();
+        consumer.close().await.unwrap();
+    });
+    let groups = BTreeMap::from([(bed.origin.clone(), vec![group])]);
+    let done = bed.redrive(&Redrive { wait: PATIENCE, groups, ..how() }).await;
+    sink.join_all().await;
+    assert!(done.settled && !done.succeeded(), "{done:?}");
+    assert_eq!((done.letters, done.failed_again, done.troubles.len()), (3, 1, 1));
+    assert_eq!(done.troubles[0].letter, letters[1]);
+    assert_eq!(done.troubles[0].why, "still: it says why");
+    let open = bed.read(Filter::default()).await;
+    assert_eq!(open.len(), 1);
+    assert_eq!((Some(open[0].id), open[0].again()), (done.troubles[0].again, Some(letters[1])));
+
+    // Nobody consumes any more: the wait ends, and says so.
+    let groups = BTreeMap::from([(bed.origin.clone(), vec!["nobody".to_owned()])]);
+    let wait = Duration::from_millis(50);
+    let done = bed.redrive(&Redrive { wait, groups, ..how() }).await;
+    assert_eq!((done.letters, done.settled), (1, false));
+    assert_eq!(done.unsettled[0].group, "nobody");
+}
+
+pub async fn a_redrive_that_dies_before_it_marks_loses_nothing(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let keys: Vec<String> = (0..25).map(|n| format!("key-{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    bed.give_up(&keys, "payload").await;
+    let reached = Arc::new(Notify::new());
+    let stuck =
+        Stuck { log: bed.log.clone(), topic: bed.letters_topic.clone(), reached: reached.clone() };
+    let letters = DeadLetters::in_topic(stuck, bed.letters_topic.as_str());
+    let ten_at_once = Redrive { rate: 100, ..how() };
+    let (mut done, cancel) = (Redriven::default(), CancellationToken::new());
+    let read_again = |_: &dead_letter::Letter| Err("no reader".to_owned());
+    tokio::select! {
+        result = letters.redrive(&mut done, &ten_at_once, read_again, |_| {}, &cancel) => {
+            panic!("it was not to end: {result:?}")
+        }
+        () = reached.notified() => {}
+    }
+    // The first ten are in the log again, and nothing says so.
+    let redriven = |standing: &BTreeMap<String, (usize, usize)>| -> usize {
+        standing.values().map(|(_, redriven)| redriven).sum()
+    };
+    assert_eq!(redriven(&bed.standing().await), 10);
+    assert_eq!(bed.open().await.len(), 25);
+
+    let done = bed.redrive(&how()).await;
+    assert_eq!((done.letters, bed.open().await.len()), (25, 0));
+    let standing = bed.standing().await;
+    assert!(standing.values().all(|(_, redriven)| (1..=2).contains(redriven)), "{standing:?}");
+    assert_eq!(redriven(&standing), 35);
+}
+
+pub async fn what_was_too_large_for_a_letter_is_read_from_its_origin(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let about = |position| {
+        let Outgoing { key, value, headers, .. } = record(&bed.origin, "large", "about large");
+        let record = Record { position, appended: Timestamp::UNIX_EPOCH, key, value, headers };
+        let letter = dead_letter::of_record(record, &why("rejected"), Timestamp::now());
+        bed.addressed(dead_letter::shortened(letter).unwrap())
+    };
+    let there = publish(&bed.log, vec![record(&bed.origin, "large", "about large")]).await;
+    let gone = Position { offset: 999, ..there[0].clone() };
+    let letters = publish(&bed.log, vec![about(there[0].clone()), about(gone)]).await;
+    // This one never was in the log, and nothing here can read it.
+    let source = record("", "line", "{broken");
+    let source = dead_letter::of_source(source, &why("not-json"), Timestamp::now());
+    publish(&bed.log, vec![bed.addressed(source)]).await;
+
+    let done = bed.redrive(&how()).await;
+    assert_eq!((done.letters, done.refused), (1, 2), "{done:?}");
+    assert_eq!(bed.standing().await["large"], (2, 1));
+    let mut told: Vec<_> = done.troubles.iter().map(|trouble| trouble.why.as_str()).collect();
+    told.sort_unstable();
+    assert!(told[0].contains("has left the log"), "{told:?}");
+    assert_eq!(told[1], "no reader");
+    let open = bed.open().await;
+    assert_eq!((open.len(), open.contains(&ids(&letters)[0])), (2, false));
+}
+
+pub async fn what_never_was_in_the_log_is_read_again(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let source = ["whole", "broken"].map(|key| {
+        let letter = dead_letter::of_source(record("", key, key), &why("line"), Timestamp::now());
+        bed.addressed(letter)
+    });
+    let letters = ids(&publish(&bed.log, source.into()).await);
+    let (mut done, cancel) = (Redriven::default(), CancellationToken::new());
+    let read_again = |letter: &dead_letter::Letter| match letter.key().as_deref() {
+        // One line may hold several posts.
+        Some("whole") => {
+            Ok(["a", "b"].map(|key| record(&bed.origin, key, &format!("about {key}"))).into())
+        }
+        _ => Err("it is still broken".to_owned()),
+    };
+    bed.letters.redrive(&mut done, &how(), read_again, |_| {}, &cancel).await.unwrap();
+    assert_eq!((done.letters, done.records[&bed.origin], done.refused), (1, 2, 1));
+    let standing = bed.standing().await;
+    assert_eq!((standing["a"], standing["b"]), ((1, 1), (1, 1)));
+    assert_eq!(bed.open().await, [letters[1]].into());
+    // A redrive that was stopped says so.
+    let mut done = Redriven::default();
+    cancel.cancel();
+    bed.letters.redrive(&mut done, &how(), |_| Ok(Vec::new()), |_| {}, &cancel).await.unwrap();
+    assert!(done.stopped && done.letters == 0, "{done:?}");
+}
