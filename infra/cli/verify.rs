@@ -30,7 +30,16 @@ pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Ou
 }
 
 fn told(report: &VerifyReport) -> String {
-    let header = ["projection", "events", "documents", "dead letters", "not judged", "differences"];
+    let header = [
+        "projection",
+        "events",
+        "documents",
+        "dead letters",
+        "redriven",
+        "dropped",
+        "not judged",
+        "differences",
+    ];
     let rows: Vec<Vec<String>> = report
         .projections
         .iter()
@@ -40,6 +49,8 @@ fn told(report: &VerifyReport) -> String {
                 projection.events,
                 projection.documents,
                 projection.dead_letters,
+                projection.redriven,
+                projection.dropped,
                 projection.not_judged,
                 differences,
             ];

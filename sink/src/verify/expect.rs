@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bowerbird_stream::dead_letter::Story;
+use bowerbird_stream::dead_letter::{DeadLetters, Filter};
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, Partition, Position, Record, topic};
+use bowerbird_stream::{EventLog, Partition, Record};
 
 use super::Run;
 use super::compare::Young;
@@ -47,7 +47,9 @@ pub(super) async fn from_log<L: EventLog>(
     while let Some(records) = reader.next(TAKE).await? {
         run.counts.events += records.len() as u64;
         let added = scratch.add(page(&records, &projection.mapping)).await?;
-        run.counts.dead_letters += added.lettered;
+        run.counts.dead_letters += added.lettered.open;
+        run.counts.redriven += added.lettered.redriven;
+        run.counts.dropped += added.lettered.dropped;
         for (position, why) in added.unlettered {
             run.unlettered(&position, &why);
         }
@@ -76,29 +78,19 @@ fn page(records: &[Record], mapping: &Mapping) -> Page {
     page
 }
 
-/// Notes which records the projection's group has given up.
+/// Notes which records the projection's group has given up, and what became of them.
 async fn read_letters<L: EventLog>(
     log: &L,
     projection: &Projection,
     scratch: &Scratch,
 ) -> Result<(), SinkError> {
-    let extents = log.extents(topic::DEAD_LETTERS).await?;
-    let ranges = extents
-        .into_iter()
-        .map(|(number, extent)| {
-            (Partition::new(topic::DEAD_LETTERS, number), (extent.earliest, extent.end))
-        })
-        .collect();
-    let mut reader = RangeReader::new(log, ranges, ConsumerConfig::new("bowerbird-verify")).await?;
-    while let Some(records) = reader.next(TAKE).await? {
-        let origins = records.iter().filter_map(|letter| origin(letter, &projection.group));
+    let groups = vec![projection.group.clone()];
+    let filter = Filter { groups, done: true, ..Filter::default() };
+    let mut letters = DeadLetters::new(log.clone()).read(filter).await?;
+    while let Some(page) = letters.next().await? {
+        let origins =
+            page.into_iter().filter_map(|letter| Some((letter.story.origin?, letter.done)));
         scratch.letters(origins.collect()).await?;
     }
     Ok(())
-}
-
-/// Where the record of a letter stands, if this group gave it up.
-fn origin(letter: &Record, group: &str) -> Option<Position> {
-    let story = Story::of(&letter.headers)?;
-    (story.why.group == group).then_some(story.origin).flatten()
 }

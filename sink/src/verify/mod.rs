@@ -84,8 +84,13 @@ pub struct ProjectionReport {
     pub not_judged: u64,
     /// Documents compared.
     pub documents: u64,
-    /// Events accounted for by a dead letter.
+    /// Events accounted for by a dead letter that is open.
     pub dead_letters: u64,
+    /// Events accounted for by a dead letter that was redriven: what was sent again is an event of
+    /// its own, and judged as such.
+    pub redriven: u64,
+    /// Events accounted for by a dead letter that was dropped.
+    pub dropped: u64,
     /// Differences, by kind.
     pub differences: BTreeMap<Kind, u64>,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bowerbird_stream::Position;
+use bowerbird_stream::dead_letter::Deed;
 use rusqlite::{Connection, OptionalExtension, params};
 use tempfile::TempDir;
 
@@ -19,6 +20,17 @@ pub(super) struct Expected {
     pub state: State,
     /// Some event about it has a dead letter, so it may say more.
     pub lettered: bool,
+}
+
+/// What can have been done with a letter, by the number that stands for it in the file.
+const DEEDS: [Option<Deed>; 3] = [None, Some(Deed::Redriven), Some(Deed::Dropped)];
+
+fn number(done: Option<Deed>) -> i64 {
+    DEEDS.iter().zip(0..).find_map(|(deed, number)| (*deed == done).then_some(number)).unwrap_or(0)
+}
+
+fn deed(number: i64) -> Option<Deed> {
+    usize::try_from(number).ok().and_then(|at| DEEDS.get(at).copied().flatten())
 }
 
 pub(super) struct Scratch {
@@ -41,10 +53,28 @@ pub(super) struct Page {
     pub unmappable: Vec<(Position, String)>,
 }
 
+/// Records that have dead letters, by what was done with these.
+#[derive(Debug, Default)]
+pub(super) struct Lettered {
+    pub open: u64,
+    pub redriven: u64,
+    pub dropped: u64,
+}
+
+impl Lettered {
+    fn count(&mut self, done: Option<Deed>) {
+        *match done {
+            None => &mut self.open,
+            Some(Deed::Redriven) => &mut self.redriven,
+            Some(Deed::Dropped) => &mut self.dropped,
+        } += 1;
+    }
+}
+
 /// What became of a page: how many of its records have dead letters, and which should have one.
 #[derive(Debug, Default)]
 pub(super) struct Added {
-    pub lettered: u64,
+    pub lettered: Lettered,
     pub unlettered: Vec<(Position, String)>,
 }
 
@@ -66,7 +96,7 @@ impl Scratch {
             .execute_batch(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
                  PRAGMA locking_mode = EXCLUSIVE;
-                 CREATE TABLE letters (topic TEXT, partition INTEGER, offset INTEGER,
+                 CREATE TABLE letters (topic TEXT, partition INTEGER, offset INTEGER, done INTEGER,
                      PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
                  CREATE TABLE expected (id TEXT PRIMARY KEY, lettered INTEGER, state TEXT)
                      WITHOUT ROWID;",
@@ -89,15 +119,21 @@ impl Scratch {
         .map_err(failed)
     }
 
-    /// These records have dead letters.
-    pub(super) async fn letters(&self, origins: Vec<Position>) -> Result<(), SinkError> {
+    /// These records have dead letters, with which this was done. One may have several, of which
+    /// one that is open counts.
+    pub(super) async fn letters(
+        &self,
+        origins: Vec<(Position, Option<Deed>)>,
+    ) -> Result<(), SinkError> {
         self.with(move |file| {
             let transaction = file.connection.transaction()?;
             {
-                let mut insert = transaction
-                    .prepare_cached("INSERT OR IGNORE INTO letters VALUES (?1, ?2, ?3)")?;
-                for Position { topic, partition, offset } in origins {
-                    insert.execute(params![&*topic, partition, offset])?;
+                let mut insert = transaction.prepare_cached(
+                    "INSERT INTO letters VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET done = min(done, excluded.done)",
+                )?;
+                for (Position { topic, partition, offset }, done) in origins {
+                    insert.execute(params![&*topic, partition, offset, number(done)])?;
                 }
             }
             transaction.commit()
@@ -111,20 +147,19 @@ impl Scratch {
         self.with(move |file| {
             let mut added = Added::default();
             for (id, position, state) in page.expected {
-                let lettered = file.has_letter(&position)?;
+                let letter = file.letter(&position)?;
                 let entry = file.pending.entry(id).or_default();
-                if lettered {
-                    added.lettered += 1;
+                if let Some(done) = letter {
+                    added.lettered.count(done);
                     entry.lettered = true;
                 } else {
                     entry.state = std::mem::take(&mut entry.state).merge(state);
                 }
             }
             for (position, why) in page.unmappable {
-                if file.has_letter(&position)? {
-                    added.lettered += 1;
-                } else {
-                    added.unlettered.push((position, why));
+                match file.letter(&position)? {
+                    Some(done) => added.lettered.count(done),
+                    None => added.unlettered.push((position, why)),
                 }
             }
             if file.pending.len() >= held {
@@ -166,12 +201,13 @@ fn decode(state: &str) -> rusqlite::Result<State> {
 }
 
 impl File {
-    fn has_letter(&self, position: &Position) -> rusqlite::Result<bool> {
-        self.connection
-            .prepare_cached(
-                "SELECT 1 FROM letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
-            )?
-            .exists(params![&*position.topic, position.partition, position.offset])
+    /// What was done with the letter of a record, if it has one.
+    fn letter(&self, position: &Position) -> rusqlite::Result<Option<Option<Deed>>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT done FROM letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
+        )?;
+        let at = params![&*position.topic, position.partition, position.offset];
+        Ok(select.query_row(at, |row| row.get(0)).optional()?.map(deed))
     }
 
     fn spill(&mut self) -> rusqlite::Result<()> {

@@ -328,13 +328,12 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             let answers = self.log.publish(records.clone()).await;
             let mut failed = Vec::new();
             let mut trouble = None;
-            for (mut record, answer) in records.into_iter().zip(answers) {
+            for (record, answer) in records.into_iter().zip(answers) {
                 match answer {
                     Ok(_) => {}
-                    // A letter with its headers is over the limit: the origin leads to the value.
-                    Err(LogError::TooLarge { .. }) if record.value.is_some() => {
-                        record.value = None;
-                        failed.push(record);
+                    // A letter with its own headers may be over the limit that the record met.
+                    Err(error @ LogError::TooLarge { .. }) => {
+                        failed.push(dead_letter::shortened(record).ok_or(error)?);
                     }
                     Err(error) if error.is_transient() || error.pauses() => {
                         failed.push(record);
