@@ -2,7 +2,11 @@
 
 use bowerbird_store::StoreError;
 use bowerbird_stream::LogError;
+use jiff::Timestamp;
 use thiserror::Error;
+
+use crate::projections::Refusal;
+use crate::replay::ReplayRefusal;
 
 /// An error that ends a sink or a verification. Nothing is lost by it: what was not settled was
 /// not committed.
@@ -33,4 +37,52 @@ pub enum SinkError {
         "stopped before {0} records were settled; they were not committed and will be read again"
     )]
     Unsettled(usize),
+    /// A note of the pipeline about itself is not what it should be.
+    #[error(
+        "the note {note} in database bowerbird can't be read: {error}; was it changed by hand?"
+    )]
+    Unreadable {
+        /// Its id.
+        note: String,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// Somebody else has changed a note first.
+    #[error(
+        "somebody else changed {note} meanwhile; look at it again, and try again if it is still wanted"
+    )]
+    Contended {
+        /// Its id.
+        note: String,
+    },
+    /// Somebody else does the same job.
+    #[error(
+        "{job} is under way in {holder}, which has it until {until} and renews that while it lives; \
+         wait for its end, or stop it"
+    )]
+    Held {
+        /// The job.
+        job: String,
+        /// Who does it.
+        holder: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A generation is still filled by somebody.
+    #[error("group {group} still has members ({members}); stop them first, or wait and try again")]
+    InUse {
+        /// The group.
+        group: String,
+        /// Who is in it.
+        members: String,
+    },
+    /// The pointer of a projection does not allow it.
+    #[error(transparent)]
+    Generation(#[from] Refusal),
+    /// A replay that makes no sense as it was asked for.
+    #[error(transparent)]
+    Replay(#[from] ReplayRefusal),
+    /// Work was stopped before its end; it can be gone on with.
+    #[error("stopped before it was done; the same command goes on where it stopped")]
+    Interrupted,
 }

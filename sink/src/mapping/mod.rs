@@ -33,6 +33,11 @@ impl Mapping {
     /// The one that new projections are filled with.
     pub const CURRENT: Self = Self { version: VERSION, map: first };
 
+    /// Every version that there is, so that a generation made by an older one can be kept up.
+    pub fn known() -> Vec<Self> {
+        vec![Self::CURRENT]
+    }
+
     /// A version of one's own.
     pub const fn new(version: u32, map: MapEvent) -> Self {
         Self { version, map }

@@ -1,0 +1,58 @@
+//! Facts about the pipeline's own work, for the journal.
+
+use std::collections::BTreeMap;
+
+use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
+use bowerbird_stream::{Event, EventLog, EventType, LogError, topic};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::error::SinkError;
+
+/// How often a log that can't take it just now is tried again.
+const ATTEMPTS: u32 = 8;
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// `ce_type`.
+    pub kind: &'static str,
+    /// `ce_id`: the same fact told again has the same.
+    pub id: String,
+    /// `ce_source`, and the key.
+    pub source: String,
+    /// When it was so.
+    pub time: Timestamp,
+    /// What.
+    pub fact: Value,
+}
+
+/// Publishes a fact, and returns when the log has it.
+///
+/// # Errors
+/// When the log can't take it.
+pub async fn publish<L: EventLog>(log: &L, fact: Fact) -> Result<(), SinkError> {
+    let Fact { kind, id, source, time, fact } = fact;
+    let event = Event {
+        id,
+        key: source.clone(),
+        source,
+        kind: EventType::Journal(kind.to_owned()),
+        time,
+        value: Some(Bytes::from(fact.to_string())),
+        extensions: BTreeMap::new(),
+    };
+    let record = Outgoing::event(topic::JOURNAL, event);
+    let judge = |error: &LogError| match error.is_transient() {
+        true => Verdict::Again { after: None },
+        false => Verdict::GiveUp,
+    };
+    let policy = RetryPolicy { max_attempts: Some(ATTEMPTS), ..RetryPolicy::default() };
+    let attempt = || async {
+        let answers = log.publish(vec![record.clone()]).await;
+        answers.into_iter().next().map_or(Ok(()), |answer| answer.map(|_| ()))
+    };
+    Ok(retry(&policy, judge, |_, _| {}, attempt).await?)
+}
