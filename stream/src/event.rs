@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::envelope::Envelope;
 pub use crate::headers::Headers;
-use crate::headers::put_header;
 
 /// What happened; the `ce_type` attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,8 +83,8 @@ pub struct Event {
     pub extensions: BTreeMap<String, String>,
 }
 
-const SPEC_VERSION: &str = "1.0";
-const PREFIX: &str = "ce_";
+pub(crate) const SPEC_VERSION: &str = "1.0";
+pub(crate) const PREFIX: &str = "ce_";
 
 /// Why a record is not an event. The record goes to the dead letters with this as its reason.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -109,19 +109,15 @@ pub enum EnvelopeError {
 impl Event {
     /// The headers that carry everything but key and value.
     pub fn headers(&self) -> Headers {
-        let mut buffer = BytesMut::with_capacity(192);
-        let mut put = |name: &str, value: &str| {
-            put_header(&mut buffer, name, Some(value.as_bytes()));
-        };
-        put("ce_specversion", SPEC_VERSION);
-        put("ce_id", &self.id);
-        put("ce_source", &self.source);
-        put("ce_type", self.kind.as_str());
-        put("ce_time", &self.time.to_string());
+        self.envelope().headers()
+    }
+
+    pub(crate) fn envelope(&self) -> Envelope {
+        let mut envelope = Envelope::new(&self.id, &self.source, &self.kind, self.time);
         for (name, value) in &self.extensions {
-            put(&format!("{PREFIX}{name}"), value);
+            envelope.put(name, value);
         }
-        Headers::just_encoded(buffer.freeze())
+        envelope
     }
 
     /// Reads an event back from a record.
@@ -233,6 +229,7 @@ impl<'a> EventView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outgoing;
     use proptest::prelude::*;
 
     fn event() -> impl Strategy<Value = Event> {
@@ -261,6 +258,8 @@ mod tests {
             let headers = event.headers();
             let view = EventView::read(Some(&key), event.value.as_ref(), &headers);
             prop_assert_eq!(view, Ok(event.view()));
+            let record = Outgoing::event("topic", event);
+            prop_assert_eq!((record.key, record.headers), (Some(key), headers));
         }
 
         #[test]

@@ -47,6 +47,17 @@ impl Headers {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let mut rest: &[u8] = &self.0;
+        std::iter::from_fn(|| {
+            let (_, _, tail) = split_header(rest)?;
+            rest = tail;
+            Some(())
+        })
+        .count()
+    }
+
     /// Their size in bytes, as queues and batches count it.
     pub fn size(&self) -> usize {
         self.0.len()
@@ -117,8 +128,18 @@ impl fmt::Debug for Headers {
 
 /// Appends one header in the encoded form.
 pub(crate) fn put_header(buffer: &mut impl BufMut, name: &str, value: Option<&[u8]>) {
-    put_length(buffer, name.len());
-    buffer.put_slice(name.as_bytes());
+    put_name(buffer, &[name]);
+    put_value(buffer, value);
+}
+
+/// Appends a name, whose parts are given; its value must follow.
+pub(crate) fn put_name(buffer: &mut impl BufMut, parts: &[&str]) {
+    put_length(buffer, parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| buffer.put_slice(part.as_bytes()));
+}
+
+/// Appends a value to the name before it.
+pub(crate) fn put_value(buffer: &mut impl BufMut, value: Option<&[u8]>) {
     match value {
         None => put_length(buffer, 0),
         Some(value) => {
@@ -175,6 +196,7 @@ mod tests {
         headers.push("a", "1");
         headers.push_entry("b", None);
         headers.push("a", "");
+        assert_eq!(headers.len(), 3);
         let entries: Vec<_> = headers.entries().collect();
         assert_eq!(entries, [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b""[..]))]);
         assert_eq!(headers.get("a"), Some(&b""[..]));

@@ -6,6 +6,7 @@
 mod any;
 mod blocks;
 pub mod dead_letter;
+mod envelope;
 pub mod error;
 pub mod event;
 pub mod headers;
@@ -22,6 +23,7 @@ pub mod status;
 pub mod topic;
 
 pub use any::{AnyConsumer, AnyLog};
+pub use envelope::Envelope;
 pub use error::LogError;
 pub use event::{Event, EventType, EventView, Headers};
 pub use log::{Delivery, EventConsumer, EventLog, Outgoing, Partition, Position, Record};

@@ -71,13 +71,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// `event` as a record of `topic`.
     pub fn event(topic: impl Into<Arc<str>>, event: Event) -> Self {
-        let headers = event.headers();
-        Self {
-            topic: topic.into(),
-            key: Some(Bytes::from(event.key.into_bytes())),
-            value: event.value,
-            headers,
-        }
+        event.envelope().record(topic.into(), &event.key, event.value)
     }
 
     /// Its size in bytes, as queues and batches count it.

@@ -1,10 +1,9 @@
 //! Reads lines and items of one source.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{Event, EventType, topic};
+use bowerbird_stream::{Envelope, EventType, topic};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -16,6 +15,9 @@ use super::problem;
 use super::scalar::Scalar;
 use super::shape::{Data, Head, Object, Top, TwarcNote};
 use super::{Control, Found, Place, Refusal, reason, time};
+
+/// 20 digits, a dash, 128 bits in hexadecimal.
+const MAX_NAME_BYTES: usize = 20 + 1 + 32;
 
 /// Reads the lines of one archive, or the items of a stream.
 #[derive(Clone, Debug)]
@@ -196,24 +198,17 @@ impl Reader {
                 .or_else(|| head.created_at.text().and_then(time::parse))
                 .unwrap_or(created),
         };
-        let mut extensions = self.extensions(place);
-        if let Some(retrieved) = provenance.retrieved {
-            extensions.insert("retrieved".to_owned(), retrieved.to_string());
-        }
+        let name = Name::new(id, &payload);
+        let kind = EventType::PostReceived;
+        let mut envelope = self.envelope(&name, &kind, observed, place);
         if let Some(query) = &provenance.query {
-            extensions.insert("query".to_owned(), query.clone());
+            envelope.put("query", query);
         }
-        let key = id.to_string();
-        let event = Event {
-            id: format!("{key}-{:032x}", xxh3_128(&payload)),
-            source: self.source.clone(),
-            kind: EventType::PostReceived,
-            time: observed,
-            key,
-            value: Some(payload),
-            extensions,
-        };
-        Found::Post { record: Outgoing::event(Arc::clone(&self.posts), event), created }
+        if let Some(retrieved) = provenance.retrieved {
+            envelope.put("retrieved", &retrieved.to_string());
+        }
+        let record = envelope.record(Arc::clone(&self.posts), name.key(), Some(payload));
+        Found::Post { record, created }
     }
 
     fn notice(&self, notice: &Notice, bytes: &Bytes, place: Place) -> Found {
@@ -224,31 +219,45 @@ impl Reader {
                 self.written.filter(|written| *written >= earliest).unwrap_or(self.started)
             }
         });
-        let mut extensions = self.extensions(place);
-        extensions.insert("subject".to_owned(), notice.subject.to_owned());
-        extensions.insert("action".to_owned(), notice.action.to_owned());
-        let key = notice.id.to_string();
-        let event = Event {
-            id: format!("{key}-{:032x}", xxh3_128(bytes)),
-            source: self.source.clone(),
-            kind: EventType::NoticeReceived,
-            time: observed,
-            key,
-            value: Some(bytes.clone()),
-            extensions,
-        };
-        Found::Notice { record: Outgoing::event(Arc::clone(&self.notices), event) }
+        let name = Name::new(notice.id, bytes);
+        let kind = EventType::NoticeReceived;
+        let mut envelope = self.envelope(&name, &kind, observed, place);
+        envelope.put("action", notice.action);
+        envelope.put("subject", notice.subject);
+        let topic = Arc::clone(&self.notices);
+        Found::Notice { record: envelope.record(topic, name.key(), Some(bytes.clone())) }
     }
 
-    fn extensions(&self, place: Place) -> BTreeMap<String, String> {
-        let mut extensions = BTreeMap::new();
+    fn envelope(&self, name: &Name, kind: &EventType, time: Timestamp, place: Place) -> Envelope {
+        let mut envelope = Envelope::new(&name.id, &self.source, kind, time);
         if let Some(file) = &self.file {
-            extensions.insert("file".to_owned(), file.clone());
+            envelope.put("file", file);
         }
         if let Place::Line(line) = place {
-            extensions.insert("line".to_owned(), line.to_string());
+            envelope.put("line", &line.to_string());
         }
-        extensions
+        envelope
+    }
+}
+
+/// What an event is called: the id of the entity, and the hash of what was said of it.
+struct Name {
+    id: String,
+    key: usize,
+}
+
+impl Name {
+    fn new(entity: u64, payload: &[u8]) -> Self {
+        let mut id = String::with_capacity(MAX_NAME_BYTES);
+        // A string takes all that is written to it.
+        write!(id, "{entity}").ok();
+        let key = id.len();
+        write!(id, "-{:032x}", xxh3_128(payload)).ok();
+        Self { id, key }
+    }
+
+    fn key(&self) -> &str {
+        &self.id[..self.key]
     }
 }
 
