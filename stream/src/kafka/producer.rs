@@ -31,6 +31,13 @@ const FULL: Duration = Duration::from_millis(100);
 /// After so many records a call lets other tasks run.
 const BREATH: usize = 128;
 
+/// How long after the first records a new producer is told of its cluster again, and once more in
+/// case that it was not connected yet.
+const INTRODUCTIONS: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(40), Duration::from_millis(80)];
+/// A broker nearby answers sooner; for one far away librdkafka's own pace will do.
+const INTRODUCED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The answer to one record.
 #[derive(Clone, Debug)]
 enum Slot {
@@ -80,6 +87,7 @@ pub(super) struct Delivering {
     /// A record has left the queue. Told only while someone waits for it.
     progress: Notify,
     full: AtomicBool,
+    introduced: AtomicBool,
 }
 
 impl ClientContext for Delivering {
@@ -173,7 +181,11 @@ impl Publisher {
                 tokio::task::yield_now().await;
             }
         }
-        let slots = batch.answers().await;
+        let slots = tokio::select! {
+            biased;
+            slots = batch.answers() => slots,
+            () = self.introduce(&producer, &records[0].topic) => batch.answers().await,
+        };
         let answers: Vec<_> = records
             .iter()
             .zip(slots)
@@ -189,6 +201,25 @@ impl Publisher {
             self.replace_if_fatal(&producer);
         }
         answers
+    }
+
+    /// Has a new producer ask for its identity soon. librdkafka asks when it hears of the cluster's
+    /// brokers, which is before it is connected to one that can tell, and then only every 500 ms.
+    /// Hearing of them once more, when it is connected, makes it ask at once.
+    async fn introduce(&self, producer: &Arc<Threaded>, topic: &Arc<str>) {
+        if producer.context().introduced.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for pause in INTRODUCTIONS {
+            tokio::time::sleep(pause).await;
+            let (producer, topic) = (Arc::clone(producer), Arc::clone(topic));
+            let asking =
+                move || producer.client().fetch_metadata(Some(&topic), INTRODUCED_WITHIN).is_ok();
+            // What is wrong with the brokers shows in the answers.
+            if !tokio::task::spawn_blocking(asking).await.unwrap_or(false) {
+                return;
+            }
+        }
     }
 
     /// Hands one record to librdkafka; waits while its queue is full.
@@ -276,6 +307,7 @@ impl Publisher {
             health: Health::default(),
             progress: Notify::new(),
             full: AtomicBool::new(false),
+            introduced: AtomicBool::new(false),
         };
         let made = Threaded::from_config_and_context(&self.clients.producing(), context);
         let producer =
@@ -309,7 +341,7 @@ fn native_headers(headers: &Headers) -> Option<OwnedHeaders> {
     if headers.is_empty() {
         return None;
     }
-    let native = OwnedHeaders::new_with_capacity(headers.entries().count());
+    let native = OwnedHeaders::new_with_capacity(headers.len());
     Some(
         headers.entries().fold(native, |native, (key, value)| native.insert(Header { key, value })),
     )
