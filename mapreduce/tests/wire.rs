@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowerbird_mapreduce::couch::CouchViews;
@@ -11,8 +10,8 @@ use bowerbird_mapreduce::design::View;
 use bowerbird_mapreduce::{DeployOptions, Deployment, Design, Progress, Query, ViewError, Views};
 use bowerbird_store::StoreError;
 use bowerbird_store::couch::CouchConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use bowerbird_testbed::wire::{self, Act, http};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// What the server answers to the n-th request of a kind; nothing: silence.
@@ -26,70 +25,28 @@ const TASKS: &str = r#"[{"type":"indexer","database":"shards/0-f/posts.1",
 
 /// A server whose views answer so, one after another, and the last again and again.
 async fn serve(tasks: &mut JoinSet<()>, views: &'static [Answer], design: Answer) -> CouchViews {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let asked = Arc::clone(&asked);
-            connections.spawn(answer(stream, views, design, asked));
+    let mut asked = 0;
+    let act = move |request: &str| {
+        let line = request.lines().next().unwrap_or_default();
+        let answer = if line.contains("/_view/") {
+            asked += 1;
+            views[asked.min(views.len()) - 1]
+        } else if line.contains("_active_tasks") {
+            Some((200, TASKS))
+        } else if line.starts_with("GET") {
+            design
+        } else {
+            Some((201, r#"{"ok":true,"id":"_design/d","rev":"2-y"}"#))
+        };
+        match answer {
+            None => Act::Silence,
+            Some((status, body)) => http(&format!("{status} X"), "", body),
         }
-    });
+    };
+    let address = wire::serve(tasks, act).await;
     let mut config = CouchConfig::new(&format!("http://me:hidden@{address}")).unwrap();
     config.request_timeout = Duration::from_secs(1);
     CouchViews::new(&config).unwrap()
-}
-
-async fn answer(
-    mut stream: TcpStream,
-    views: &'static [Answer],
-    design: Answer,
-    asked: Arc<AtomicUsize>,
-) {
-    let request = read_request(&mut stream).await;
-    let line = request.lines().next().unwrap_or_default();
-    let answer = if line.contains("/_view/") {
-        let number = asked.fetch_add(1, Ordering::Relaxed);
-        views[number.min(views.len() - 1)]
-    } else if line.contains("_active_tasks") {
-        Some((200, TASKS))
-    } else if line.starts_with("GET") {
-        design
-    } else {
-        Some((201, r#"{"ok":true,"id":"_design/d","rev":"2-y"}"#))
-    };
-    match answer {
-        None => std::future::pending().await,
-        Some((status, body)) => {
-            let length = body.len();
-            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n");
-            let text = format!("{head}Connection: close\r\n\r\n{body}");
-            let _ = stream.write_all(text.as_bytes()).await;
-            let _ = stream.shutdown().await;
-        }
-    }
-}
-
-async fn read_request(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .filter_map(|line| line.split_once(": "))
-                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-                .map_or(0, |(_, value)| value.parse().unwrap());
-            if body.len() >= length {
-                return text;
-            }
-        }
-        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
-            return text;
-        }
-    }
 }
 
 fn design() -> Design {

@@ -64,9 +64,9 @@ async fn a_removed_post_does_not_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_store_refuses_is_a_dead_letter_and_the_rest_goes_on() {
     let bed = Bed::new().await;
-    bed.store.forbidden.lock().unwrap().push("7".to_owned());
-    bed.store.poison.lock().unwrap().push("8".to_owned());
-    *bed.store.most.lock().unwrap() = 100;
+    bed.faults.forbidden.lock().unwrap().push("7".to_owned());
+    bed.faults.poison.lock().unwrap().push("8".to_owned());
+    *bed.faults.most.lock().unwrap() = 100;
     bed.publish(topic::POSTS, (0..700).map(|id| post(id, 1))).await;
     let report = bed.once().await.unwrap();
     assert_eq!((report.records, report.written, report.dead_letters), (700, 698, 2));
@@ -120,7 +120,7 @@ async fn what_is_no_event_is_a_dead_letter_with_its_origin() {
 async fn passing_faults_are_waited_out() {
     let bed = Bed::new().await;
     let address = || "faulty".to_owned();
-    bed.store.faults.lock().unwrap().extend([
+    bed.faults.next.lock().unwrap().extend([
         Fault::Row("5".to_owned()),
         Fault::FailsAfterwards(StoreError::TimedOut { address: address(), seconds: 1.0 }),
         Fault::Fails(unreachable()),
@@ -149,7 +149,7 @@ async fn refused_credentials_pause_the_work_until_they_are_mended() {
     let bed = Bed::new().await;
     let refusal =
         StoreError::Unauthorised { address: "faulty".to_owned(), reason: "401".to_owned() };
-    bed.store.faults.lock().unwrap().extend(std::iter::repeat_n(Fault::Fails(refusal), 100_000));
+    bed.faults.next.lock().unwrap().extend(std::iter::repeat_n(Fault::Fails(refusal), 100_000));
     let mut sink = bed.start();
     bed.publish(topic::POSTS, (0..50).map(|id| post(id, 1))).await;
     let reason = sink.paused().await;
@@ -158,7 +158,7 @@ async fn refused_credentials_pause_the_work_until_they_are_mended() {
         bed.log.committed("bowerbird-posts", topic::POSTS).await.unwrap().values().sum::<i64>(),
         0
     );
-    bed.store.faults.lock().unwrap().clear();
+    bed.faults.next.lock().unwrap().clear();
     within("all documents", async {
         while bed.count().await < 50 {
             tokio::task::yield_now().await;
@@ -173,8 +173,8 @@ async fn refused_credentials_pause_the_work_until_they_are_mended() {
 async fn with_once_an_unreachable_store_fails_at_once() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, [post(1, 1)]).await;
-    bed.store.inner.create_database("posts").await.unwrap();
-    bed.store.faults.lock().unwrap().push(Fault::Fails(unreachable()));
+    bed.store.create_database("posts").await.unwrap();
+    bed.faults.next.lock().unwrap().push(Fault::Fails(unreachable()));
     let error = bed.once().await.unwrap_err();
     assert!(error.to_string().contains("can't be reached"), "{error}");
     assert_eq!(bed.once().await.unwrap().written, 1);
@@ -186,10 +186,10 @@ async fn a_sink_that_fails_says_what_it_did_before() {
     bed.config.batch_documents = 100;
     bed.config.writers = 1;
     bed.publish(topic::POSTS, (0..5_000).map(|id| post(id, 1))).await;
-    bed.store.inner.create_database("posts").await.unwrap();
+    bed.store.create_database("posts").await.unwrap();
     // The last is met first, and is about no post that is there.
     let faults = [Fault::Fails(unreachable()), Fault::Row("nobody".to_owned())];
-    *bed.store.faults.lock().unwrap() = faults.into();
+    *bed.faults.next.lock().unwrap() = faults.into();
     let mut done = SinkReport::default();
     bed.once_into(&mut done).await.unwrap_err();
     assert!(done.written > 0 && done.written < 5_000, "{done:?}");
@@ -224,7 +224,7 @@ async fn verify_finds_what_somebody_took_or_put() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, (0..100).map(|id| post(id, 1))).await;
     bed.once().await.unwrap();
-    let store = &bed.store.inner;
+    let store = &bed.store;
     let mut documents = store.scan("posts", None, 2).await.unwrap();
     let first = documents.remove(0);
     let foreign = bowerbird_store::Document {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::timed::Timed;
+use crate::timed::Watch;
 use crate::{Row, rate, service};
 
 const BATCH: usize = 500;
@@ -45,16 +45,17 @@ pub async fn measure(count: u64) -> Vec<Row> {
     store.drop_database(&bare).await.unwrap();
 
     store.create_database(&group).await.unwrap();
-    let timed = Timed::new(store.clone());
+    let watch = Watch::default();
+    let timed = watch.over(store.clone());
     let cancel = CancellationToken::new();
     let config = SinkConfig { writers: WRITERS, batch_documents: BATCH, ..SinkConfig::default() };
     let (reporter, _status) = status("sink");
     let stop = async {
         // It reads on past the share; it is stopped when as many documents are written.
-        while timed.span.lock().unwrap().documents < count {
+        while watch.documents() < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let reached = timed.rate();
+        let reached = watch.rate();
         cancel.cancel();
         reached
     };

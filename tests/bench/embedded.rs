@@ -12,7 +12,7 @@ use bowerbird_stream::status::status;
 use bowerbird_stream::{EventLog, topic};
 use tokio_util::sync::CancellationToken;
 
-use crate::timed::Timed;
+use crate::timed::Watch;
 use crate::{Row, corpus, rate};
 
 pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
@@ -28,13 +28,14 @@ pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     let imported = rate(count, begun.elapsed());
 
     let (reporter, _status) = status("sink");
-    let timed = Timed::new(store.clone());
+    let watch = Watch::default();
+    let timed = watch.over(store.clone());
     let config = SinkConfig { once: true, ..SinkConfig::default() };
     let projection = Projection::posts();
     bowerbird_sink::run(&log, &timed, &projection, &config, &reporter, CancellationToken::new())
         .await
         .unwrap();
-    let sunk = timed.rate();
+    let sunk = watch.rate();
 
     let begun = Instant::now();
     let config = VerifyConfig { projections: vec![projection], ..VerifyConfig::default() };

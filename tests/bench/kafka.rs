@@ -18,7 +18,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
-use crate::timed::{Null, Timed};
+use crate::timed::{Null, Watch};
 use crate::{Row, corpus, rate, service};
 
 const PARTITIONS: u32 = 6;
@@ -173,11 +173,12 @@ async fn sink(log: &KafkaLog, count: u64) -> f64 {
         ..Projection::posts()
     };
     let config = SinkConfig { once: true, ..SinkConfig::default() };
-    let store = Timed::new(Null);
+    let watch = Watch::default();
+    let store = watch.over(Null);
     let (reporter, _status) = status("sink");
     let cancel = CancellationToken::new();
     let report =
         bowerbird_sink::run(log, &store, &projection, &config, &reporter, cancel).await.unwrap();
     assert_eq!(report.records, count);
-    store.rate()
+    watch.rate()
 }

@@ -6,87 +6,51 @@ use std::time::Instant;
 use bowerbird_store::{
     Changes, DatabaseInfo, Document, DocumentStore, Revision, StoreError, WriteOutcome,
 };
+use bowerbird_testbed::through::{Through, Writing};
 
 /// From the first write's beginning to the last one's end.
 #[derive(Debug, Default)]
-pub struct Span {
+struct Span {
     first: Option<Instant>,
     last: Option<Instant>,
-    pub documents: u64,
+    documents: u64,
 }
 
-/// Notes the time of writes to `S`.
-#[derive(Clone)]
-pub struct Timed<S> {
-    inner: S,
-    pub span: Arc<Mutex<Span>>,
-}
+/// Notes the time of writes.
+#[derive(Clone, Default)]
+pub struct Watch(Arc<Mutex<Span>>);
 
-impl<S> Timed<S> {
-    pub fn new(inner: S) -> Self {
-        Self { inner, span: Arc::default() }
+impl Watch {
+    /// The store with its writes under this watch.
+    pub fn over<S>(&self, store: S) -> Through<S, Self> {
+        Through { store, writing: self.clone() }
+    }
+
+    /// Documents written so far.
+    pub fn documents(&self) -> u64 {
+        self.0.lock().unwrap().documents
     }
 
     /// Documents written in a second.
     pub fn rate(&self) -> f64 {
-        let span = self.span.lock().unwrap();
+        let span = self.0.lock().unwrap();
         crate::rate(span.documents, span.last.unwrap() - span.first.unwrap())
     }
 }
 
-impl<S: DocumentStore> DocumentStore for Timed<S> {
-    fn address(&self) -> String {
-        self.inner.address()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
-    async fn create_database(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.create_database(name).await
-    }
-    async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.drop_database(name).await
-    }
-    async fn databases(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.databases().await
-    }
-    async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
-        self.inner.database(name).await
-    }
-    async fn write(
+impl Writing for Watch {
+    async fn write<S: DocumentStore>(
         &self,
+        store: &S,
         database: &str,
         documents: &[Document],
     ) -> Result<Vec<WriteOutcome>, StoreError> {
-        self.span.lock().unwrap().first.get_or_insert_with(Instant::now);
-        let rows = self.inner.write(database, documents).await?;
-        let mut span = self.span.lock().unwrap();
+        self.0.lock().unwrap().first.get_or_insert_with(Instant::now);
+        let rows = store.write(database, documents).await?;
+        let mut span = self.0.lock().unwrap();
         span.documents += documents.len() as u64;
         span.last = Some(Instant::now());
         Ok(rows)
-    }
-    async fn fetch(
-        &self,
-        database: &str,
-        ids: &[String],
-    ) -> Result<Vec<Option<Document>>, StoreError> {
-        self.inner.fetch(database, ids).await
-    }
-    async fn scan(
-        &self,
-        database: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.inner.scan(database, after, limit).await
-    }
-    async fn changes(
-        &self,
-        database: &str,
-        since: Option<&str>,
-        limit: usize,
-    ) -> Result<Changes, StoreError> {
-        self.inner.changes(database, since, limit).await
     }
 }
 

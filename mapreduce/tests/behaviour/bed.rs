@@ -1,10 +1,7 @@
 //! Views to try, with databases of their own that are gone afterwards.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use bowerbird_mapreduce::couch::CouchViews;
 use bowerbird_mapreduce::design::{Reduce, View};
@@ -15,14 +12,15 @@ use bowerbird_mapreduce::{
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_store::{AnyStore, Document, DocumentStore, WriteOutcome};
-use futures::FutureExt;
+use bowerbird_testbed::databases::Databases;
+use bowerbird_testbed::service;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub struct Bed {
     pub store: AnyStore,
     pub views: AnyViews,
-    names: Arc<Mutex<Vec<String>>>,
+    pub databases: Databases,
     _folder: Option<TempDir>,
 }
 
@@ -31,50 +29,29 @@ pub fn quickjs() -> Bed {
     let store = SqliteStore::open(folder.path().join("store.db")).unwrap();
     let index = folder.path().join("views.db");
     let views = QuickJsViews::open(store.clone(), index, QuickJsConfig::default()).unwrap();
-    Bed { store: store.into(), views: views.into(), names: Arc::default(), _folder: Some(folder) }
+    Bed::new(store.into(), views.into(), Some(folder))
 }
 
 pub fn couch() -> Bed {
-    let url = std::env::var("BOWERBIRD_TEST_COUCHDB").unwrap_or_else(|_| {
-        panic!(
-            "BOWERBIRD_TEST_COUCHDB is not set: run tests/run, which starts the services that \
-             tests need"
-        )
-    });
-    let config = CouchConfig::new(&url).unwrap();
+    let config = CouchConfig::new(&service("BOWERBIRD_TEST_COUCHDB")).unwrap();
     let views = CouchViews::new(&config).unwrap();
-    let store = CouchStore::new(config).unwrap();
-    Bed { store: store.into(), views: views.into(), names: Arc::default(), _folder: None }
+    Bed::new(CouchStore::new(config).unwrap().into(), views.into(), None)
 }
 
 impl Bed {
+    fn new(store: AnyStore, views: AnyViews, folder: Option<TempDir>) -> Self {
+        Self { databases: Databases::new(store.clone()), store, views, _folder: folder }
+    }
+
     /// Runs a behaviour, and drops the databases whatever came of it.
     pub async fn run<F: Future<Output = ()>>(self, behaviour: impl FnOnce(Arc<Self>) -> F) {
         let bed = Arc::new(self);
-        let outcome = AssertUnwindSafe(behaviour(Arc::clone(&bed))).catch_unwind().await;
-        let names = bed.names.lock().unwrap().clone();
-        for name in names {
-            let _ = bed.store.drop_database(&name).await;
-        }
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    /// A name that nobody else uses; it is dropped at the end.
-    pub fn name(&self) -> String {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!("test-views-{process}-{nanos}-{next}");
-        self.names.lock().unwrap().push(name.clone());
-        name
+        bed.databases.dropped_after(behaviour(Arc::clone(&bed))).await;
     }
 
     /// A database of these documents, whose ids count up from `000`.
     pub async fn database(&self, bodies: &[Value]) -> String {
-        let name = self.name();
-        assert!(self.store.create_database(&name).await.unwrap());
+        let name = self.databases.create().await;
         self.add(&name, 0, bodies).await;
         name
     }

@@ -61,7 +61,7 @@ pub async fn leaves_the_live_views_when_it_fails(bed: Arc<Bed>) {
 }
 
 pub async fn tells_what_is_missing(bed: Arc<Bed>) {
-    let nowhere = bed.name();
+    let nowhere = bed.databases.name("");
     let design = views(&[("v", ONE, None), ("w", TWO, None)]);
     for error in [
         bed.deploy(&nowhere, &design).await.unwrap_err(),

@@ -1,5 +1,5 @@
 //! What the CouchDB client makes of a server's answers, down to the bytes: a small server answers
-//! each connection with what the test says.
+//! each request with what the test says.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -8,66 +8,20 @@ use std::time::Duration;
 
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
+use bowerbird_testbed::wire::{self, Act, http};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// What the server does with a connection once it has read the request.
-#[derive(Clone)]
-enum Act {
-    Answer(String),
-    Close,
-    Silence,
-}
-
-/// A server that acts so on every connection; it ends with the set, and hands out each request.
-async fn serve(
-    tasks: &mut JoinSet<()>,
-    act: Act,
-) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (requests, seen) = tokio::sync::mpsc::channel(16);
-    tasks.spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let request = read_request(&mut stream).await;
-            requests.send(request).await.unwrap();
-            match &act {
-                Act::Answer(answer) => {
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                    stream.shutdown().await.unwrap();
-                }
-                Act::Close => drop(stream),
-                Act::Silence => std::future::pending().await,
-            }
-        }
-    });
-    (address, seen)
-}
-
-async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .filter_map(|line| line.split_once(": "))
-                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-                .map_or(0, |(_, value)| value.parse().unwrap());
-            if body.len() >= length {
-                return text;
-            }
-        }
-        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "the request is cut");
-    }
-}
-
-fn http(status: &str, headers: &str, body: &str) -> Act {
-    let length = body.len();
-    Act::Answer(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"))
+/// A server that always acts so, and hands out each request.
+async fn serve(tasks: &mut JoinSet<()>, act: Act) -> (SocketAddr, mpsc::Receiver<String>) {
+    let (requests, seen) = mpsc::channel(16);
+    let answer = move |request: &str| {
+        requests.try_send(request.to_owned()).unwrap();
+        act.clone()
+    };
+    (wire::serve(tasks, answer).await, seen)
 }
 
 fn store(address: SocketAddr) -> CouchStore {
@@ -227,24 +181,16 @@ async fn nothing_is_sent_when_nothing_can_be() {
 async fn who_may_not_make_a_database_may_use_one_that_is_there() {
     let mut tasks = JoinSet::new();
     let unauthorised = r#"{"error":"unauthorized","reason":"You are not a server admin."}"#;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tasks.spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let request = read_request(&mut stream).await;
-            let act = if request.starts_with("GET /there ") {
-                http("200 OK", "", r#"{"doc_count":3}"#)
-            } else if request.starts_with("GET /absent ") {
-                http("404 X", "", r#"{"error":"not_found","reason":"Database does not exist."}"#)
-            } else {
-                http("401 X", "", unauthorised)
-            };
-            let Act::Answer(answer) = act else { continue };
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
+    let act = |request: &str| {
+        if request.starts_with("GET /there ") {
+            http("200 OK", "", r#"{"doc_count":3}"#)
+        } else if request.starts_with("GET /absent ") {
+            http("404 X", "", r#"{"error":"not_found","reason":"Database does not exist."}"#)
+        } else {
+            http("401 X", "", unauthorised)
         }
-    });
+    };
+    let address = wire::serve(&mut tasks, act).await;
     let store = store(address);
     assert!(!store.create_database("there").await.unwrap());
     let error = store.create_database("absent").await.unwrap_err();

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bowerbird_sink::{Projection, SinkConfig, SinkError, SinkReport, VerifyConfig};
 use bowerbird_store::sqlite::SqliteStore;
-use bowerbird_store::{Changes, DatabaseInfo, Document, DocumentStore, StoreError, WriteOutcome};
+use bowerbird_store::{Document, DocumentStore, StoreError, WriteOutcome};
 use bowerbird_stream::log::{Extent, Outgoing};
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::{State, Status, status};
 use bowerbird_stream::{
     Delivery, Event, EventConsumer, EventLog, EventType, Partition, Record, topic,
 };
+use bowerbird_testbed::through::{Through, Writing};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -30,11 +31,10 @@ pub enum Fault {
     Row(String),
 }
 
-/// The SQLite store, with faults: one for each write until they are used up.
+/// Faults on the way to the store: one for each write until they are used up.
 #[derive(Clone)]
-pub struct Faulty {
-    pub inner: SqliteStore,
-    pub faults: Arc<Mutex<Vec<Fault>>>,
+pub struct Faults {
+    pub next: Arc<Mutex<Vec<Fault>>>,
     /// Ids that its validation refuses, row by row.
     pub forbidden: Arc<Mutex<Vec<String>>>,
     /// Ids for which it refuses the whole request, as CouchDB does for illegal ones.
@@ -47,37 +47,14 @@ pub fn unreachable() -> StoreError {
     StoreError::Unreachable { address: "faulty".to_owned(), reason: "reset".to_owned() }
 }
 
-impl DocumentStore for Faulty {
-    fn address(&self) -> String {
-        "faulty".to_owned()
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
-
-    async fn create_database(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.create_database(name).await
-    }
-
-    async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
-        self.inner.drop_database(name).await
-    }
-
-    async fn databases(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.databases().await
-    }
-
-    async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
-        self.inner.database(name).await
-    }
-
-    async fn write(
+impl Writing for Faults {
+    async fn write<S: DocumentStore>(
         &self,
+        store: &S,
         database: &str,
         documents: &[Document],
     ) -> Result<Vec<WriteOutcome>, StoreError> {
-        let address = self.address();
+        let address = "faulty".to_owned();
         if documents.len() > *self.most.lock().unwrap() {
             let reason = "too many".to_owned();
             return Err(StoreError::TooLarge { address, bytes: documents.len(), reason });
@@ -86,7 +63,7 @@ impl DocumentStore for Faulty {
         if documents.iter().any(|document| poison.contains(&document.id)) {
             return Err(StoreError::Rejected { address, reason: "illegal".to_owned() });
         }
-        let fault = self.faults.lock().unwrap().pop();
+        let fault = self.next.lock().unwrap().pop();
         if let Some(Fault::Fails(error)) = fault {
             return Err(error);
         }
@@ -104,7 +81,7 @@ impl DocumentStore for Faulty {
         };
         let taken: Vec<Document> =
             documents.iter().filter(|document| refused(document).is_none()).cloned().collect();
-        let mut rows = self.inner.write(database, &taken).await?.into_iter();
+        let mut rows = store.write(database, &taken).await?.into_iter();
         if let Some(Fault::FailsAfterwards(error)) = fault {
             return Err(error);
         }
@@ -113,38 +90,13 @@ impl DocumentStore for Faulty {
             .map(|document| refused(document).unwrap_or_else(|| rows.next().unwrap()))
             .collect())
     }
-
-    async fn fetch(
-        &self,
-        database: &str,
-        ids: &[String],
-    ) -> Result<Vec<Option<Document>>, StoreError> {
-        self.inner.fetch(database, ids).await
-    }
-
-    async fn scan(
-        &self,
-        database: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.inner.scan(database, after, limit).await
-    }
-
-    async fn changes(
-        &self,
-        database: &str,
-        since: Option<&str>,
-        limit: usize,
-    ) -> Result<Changes, StoreError> {
-        self.inner.changes(database, since, limit).await
-    }
 }
 
 /// A log and a store in a folder of their own.
 pub struct Bed {
     pub log: SqliteLog,
-    pub store: Faulty,
+    pub store: Through<SqliteStore, Faults>,
+    pub faults: Faults,
     pub config: SinkConfig,
     _folder: TempDir,
 }
@@ -154,19 +106,20 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
         let log = SqliteLog::open(folder.path().join("log.sqlite")).await.unwrap();
         log.apply_topics(&topic::declared(3, 1, 1 << 20), false).await.unwrap();
-        let store = Faulty {
-            inner: SqliteStore::open(folder.path().join("store.sqlite")).unwrap(),
-            faults: Arc::default(),
+        let faults = Faults {
+            next: Arc::default(),
             forbidden: Arc::default(),
             poison: Arc::default(),
             most: Arc::new(Mutex::new(usize::MAX)),
         };
+        let store = SqliteStore::open(folder.path().join("store.sqlite")).unwrap();
+        let store = Through { store, writing: faults.clone() };
         let config = SinkConfig {
             flush_interval: Duration::from_millis(20),
             max_backoff: Duration::from_millis(50),
             ..SinkConfig::default()
         };
-        Self { log, store, config, _folder: folder }
+        Self { log, store, faults, config, _folder: folder }
     }
 
     pub async fn publish(&self, topic: &str, events: impl IntoIterator<Item = Event>) {

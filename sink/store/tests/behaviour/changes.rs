@@ -29,7 +29,7 @@ async fn read(
 }
 
 pub async fn tells_each_document_once(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let first = revision(&bed.put(&db, document("a", &json!({"n": 1}))).await);
     revision(&bed.put(&db, document("b", &json!({"n": 1}))).await);
     revision(&bed.put(&db, with(document("a", &json!({"n": 2})), &first)).await);
@@ -42,7 +42,7 @@ pub async fn tells_each_document_once(bed: Arc<Bed>) {
 }
 
 pub async fn goes_on_where_it_stood(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let (states, start) = read(&bed, &db, None, 10).await;
     assert!(states.is_empty());
     bed.fill(&db, &["a", "b"]).await;
@@ -59,7 +59,7 @@ pub async fn goes_on_where_it_stood(bed: Arc<Bed>) {
 }
 
 pub async fn pages_to_the_end(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let ids: Vec<String> = (0..40).map(|n| format!("{n:02}")).collect();
     bed.fill(&db, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     bed.fill(&db, &["_design/one", "_design/two"]).await;

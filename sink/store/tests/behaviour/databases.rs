@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::bed::{Bed, document};
 
 pub async fn come_and_go(bed: Arc<Bed>) {
-    let (store, name) = (&bed.store, bed.name());
+    let (store, name) = (&bed.store, bed.databases.name(""));
     store.ping().await.unwrap();
     assert_eq!(store.database(&name).await.unwrap(), None);
     assert!(store.create_database(&name).await.unwrap());
@@ -37,7 +37,7 @@ pub async fn keep_to_the_rule_of_names(bed: Arc<Bed>) {
         }
     }
     // What the rule allows, an address must survive.
-    let name = bed.name_ending("/a+b$(c)_d-1");
+    let name = bed.databases.name("/a+b$(c)_d-1");
     assert!(bed.store.create_database(&name).await.unwrap());
     bed.fill(&name, &["x"]).await;
     assert_eq!(bed.store.scan(&name, None, 9).await.unwrap().len(), 1);
@@ -45,7 +45,7 @@ pub async fn keep_to_the_rule_of_names(bed: Arc<Bed>) {
 }
 
 pub async fn that_are_missing_are_told(bed: Arc<Bed>) {
-    let (store, name) = (&bed.store, bed.name());
+    let (store, name) = (&bed.store, bed.databases.name(""));
     let ids = ["a".to_owned()];
     let local = ["_local/a".to_owned()];
     let errors = [

@@ -2,14 +2,13 @@
 
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::{DocumentStore, StoreError};
-
-use crate::bed::url;
+use bowerbird_testbed::service;
 
 const WRONG: &str = "not-the-password";
 
 #[tokio::test]
 async fn a_wrong_password_is_told_and_pauses() {
-    let config = CouchConfig::new(&url("BOWERBIRD_TEST_COUCHDB_AUTH")).unwrap();
+    let config = CouchConfig::new(&service("BOWERBIRD_TEST_COUCHDB_AUTH")).unwrap();
     // Not the real user's name: CouchDB locks that out after some failures.
     let config = config.with_credentials("nobody-here", WRONG.to_owned().into());
     let store = CouchStore::new(config).unwrap();

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::bed::{Bed, document, revision};
 
 pub async fn fetches_in_the_order_asked(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     bed.fill(&db, &["a", "b", "c"]).await;
     let ids = ["c", "missing", "a", "_design/none", "b"].map(str::to_owned);
     let found = bed.store.fetch(&db, &ids).await.unwrap();
@@ -31,7 +31,7 @@ async fn scan(bed: &Bed, db: &str, limit: usize) -> Vec<String> {
 }
 
 pub async fn scans_in_the_order_of_bytes(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     assert!(scan(&bed, &db, 10).await.is_empty());
     // Within Latin-1: PouchDB does not list what lies behind it.
     let mut ids = vec![
@@ -47,7 +47,7 @@ pub async fn scans_in_the_order_of_bytes(bed: Arc<Bed>) {
 }
 
 pub async fn scans_on_behind_what_is_gone(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     bed.fill(&db, &["a", "c", "e"]).await;
     let page = bed.store.scan(&db, Some("b"), 1).await.unwrap();
     assert_eq!(page[0].id, "c");
@@ -62,7 +62,7 @@ pub async fn scans_on_behind_what_is_gone(bed: Arc<Bed>) {
 }
 
 pub async fn passes_over_design_documents(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let designs: Vec<Document> =
         (0..5).map(|n| document(&format!("_design/d{n}"), &json!({"views": {}, "n": n}))).collect();
     bed.store.write(&db, &designs).await.unwrap();

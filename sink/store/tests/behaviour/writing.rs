@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::bed::{Bed, body, document, revision, with};
 
 pub async fn revisions_guard_documents(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let first = revision(&bed.put(&db, document("a", &json!({"n": 1}))).await);
     let found = bed.get(&db, "a").await.unwrap();
     assert_eq!((found.revision.as_ref(), body(&found)), (Some(&first), json!({"n": 1})));
@@ -27,7 +27,7 @@ pub async fn revisions_guard_documents(bed: Arc<Bed>) {
 }
 
 pub async fn every_row_has_its_outcome(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     bed.fill(&db, &["stands"]).await;
     let batch = [
         document("z", &json!({"n": 1})),
@@ -67,7 +67,7 @@ pub async fn every_row_has_its_outcome(bed: Arc<Bed>) {
 }
 
 pub async fn deletes_and_brings_back(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     bed.fill(&db, &["other"]).await;
     let first = revision(&bed.put(&db, document("a", &json!({"secret": 1}))).await);
     let stone = Document::tombstone("a", first.clone()).unwrap();
@@ -85,7 +85,7 @@ pub async fn deletes_and_brings_back(bed: Arc<Bed>) {
 }
 
 pub async fn keeps_any_id_and_body(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let ids = [
         "1534123412341234123",
         "a b",
@@ -121,7 +121,7 @@ pub async fn keeps_any_id_and_body(bed: Arc<Bed>) {
 }
 
 pub async fn lets_one_of_many_writers_win(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let first = revision(&bed.put(&db, document("a", &json!({"n": 0}))).await);
     let writers = (1..=8).map(|n: u32| {
         let (bed, db, first) = (Arc::clone(&bed), db.clone(), first.clone());
@@ -145,7 +145,7 @@ pub async fn lets_one_of_many_writers_win(bed: Arc<Bed>) {
 }
 
 pub async fn is_safe_to_repeat(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let batch: Vec<Document> =
         (0..20).map(|n| document(&format!("{n}"), &json!({"n": n}))).collect();
     let first = bed.store.write(&db, &batch[..10]).await.unwrap();
@@ -159,7 +159,7 @@ pub async fn is_safe_to_repeat(bed: Arc<Bed>) {
 }
 
 pub async fn takes_large_batches(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     let filler = "word ".repeat(200);
     let mut batch: Vec<Document> =
         (0..1000).map(|n| document(&format!("{n:05}"), &json!({"n": n, "text": filler}))).collect();
@@ -173,7 +173,7 @@ pub async fn takes_large_batches(bed: Arc<Bed>) {
 }
 
 pub async fn keeps_local_documents_apart(bed: Arc<Bed>) {
-    let db = bed.database().await;
+    let db = bed.databases.create().await;
     assert!(bed.get(&db, "_local/pointer").await.is_none());
     let first =
         revision(&bed.put(&db, document("_local/pointer", &json!({"to": "posts-2"}))).await);
