@@ -1,5 +1,6 @@
 //! Sources to event log: X posts, archives, AURIN features.
 
+mod again;
 pub mod archive;
 pub mod aurin;
 mod error;
@@ -11,4 +12,5 @@ mod record;
 mod standing;
 pub mod x;
 
+pub use again::read_again;
 pub use error::IngestError;

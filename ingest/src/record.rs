@@ -11,6 +11,13 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::post::Refusal;
 
+/// `ce_type` of a line of an archive that never became an event.
+pub const LINE_REFUSED: &str = "line.refused";
+/// `ce_type` of an item of a stream that never became an event.
+pub const ITEM_REFUSED: &str = "item.refused";
+/// `ce_type` of a feature that never became an event.
+pub const FEATURE_REFUSED: &str = "feature.refused";
+
 /// Something that was read and never became an event.
 #[derive(Debug)]
 pub struct Refused<'a> {

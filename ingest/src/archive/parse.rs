@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use super::blocks::{Block, Broken};
 use super::summary::Counts;
 use crate::post::{Found, Place, Reader, Refusal};
-use crate::record::Refused;
+use crate::record::{LINE_REFUSED, Refused};
 
 /// Records that go to the log together.
 #[derive(Debug, Default)]
@@ -36,8 +36,6 @@ pub enum Parsed {
 
 /// Who gives up lines that are not understood, as dead letters name it.
 pub const GROUP: &str = "ingest-archive";
-/// `ce_type` of a line that never became an event.
-const LINE_REFUSED: &str = "line.refused";
 const MAX_BATCH_RECORDS: usize = 4096;
 
 /// Turns blocks into batches.

@@ -8,12 +8,12 @@
 
 mod config;
 mod fault;
-mod feature;
+pub mod feature;
 mod poll;
-mod scan;
+pub mod scan;
 mod service;
 mod wfs;
-mod xml;
+pub mod xml;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

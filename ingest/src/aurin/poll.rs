@@ -17,7 +17,7 @@ use super::wfs::{Page, Wfs};
 use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::publish::Unpublished;
-use crate::record::Refused;
+use crate::record::{FEATURE_REFUSED, Refused};
 
 /// Who gives up features that can't be read, as dead letters name it.
 pub const GROUP: &str = "ingest-aurin";
@@ -237,7 +237,7 @@ impl<L: EventLog> Poll<'_, L> {
                 report.dead_letters += 1;
                 let source = super::source(&report.dataset);
                 let refused = Refused {
-                    kind: "feature.refused",
+                    kind: FEATURE_REFUSED,
                     source: &source,
                     key: report.dataset.clone(),
                     time: report.started,

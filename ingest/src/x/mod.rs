@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod connection;
 mod failure;
+pub mod lines;
 mod reconnect;
 mod service;
 mod transport;

@@ -22,15 +22,13 @@ use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::post::{Found, Place, Problem, Reader};
 use crate::publish::{Publisher, Unpublished};
-use crate::record::Refused;
+use crate::record::{ITEM_REFUSED, Refused};
 use crate::standing::Standing;
 
 /// `ce_source` of what comes from the stream, and the key of its facts in the journal.
 pub const SOURCE: &str = "x:stream";
 /// Who gives up items that are not understood, as dead letters name it.
 const GROUP: &str = "ingest-x";
-/// `ce_type` of an item that never became an event.
-const ITEM_REFUSED: &str = "item.refused";
 const PATH: &str = "2/tweets/search/stream";
 
 /// What a run did.
