@@ -62,7 +62,8 @@ async fn offsets_that_retention_took_are_told_and_skipped() {
     }
     consumer.pause(std::slice::from_ref(&partition)).unwrap();
     log.publish(records(&topic, 100)).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let none = consumer.next(1000, Duration::from_millis(200)).await.unwrap();
+    assert!(matches!(none, Delivery::Idle), "it is paused: {none:?}");
     cut(&topic, 150).await;
     consumer.resume(std::slice::from_ref(&partition)).unwrap();
     let error = until(&mut consumer, "the trouble", as_trouble).await;
@@ -159,11 +160,15 @@ async fn a_stalled_reader_stays_in_its_group_and_in_its_memory() {
         count
     };
     note(until(&mut consumer, "records", as_records).await);
-    // Longer than the session, and than a full hand-over may hold up polling.
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    let groups = log.groups().await.unwrap();
-    let info = groups.iter().find(|info| info.name == group).unwrap();
-    assert_eq!((info.state.as_str(), info.members.len()), ("Stable", 1));
+    // For longer than the session, and than a full hand-over may hold up polling.
+    let stalled = Instant::now();
+    let mut look = tokio::time::interval(Duration::from_millis(200));
+    while stalled.elapsed() < config(&group).session_timeout + Duration::from_secs(1) {
+        look.tick().await;
+        let groups = log.groups().await.unwrap();
+        let info = groups.iter().find(|info| info.name == group).unwrap();
+        assert_eq!((info.state.as_str(), info.members.len()), ("Stable", 1));
+    }
     let rest = |delivery| as_records(delivery).map(&mut note).filter(|count| *count == 1500);
     until(&mut consumer, "the rest", rest).await;
     for (partition, offsets) in offsets {

@@ -67,9 +67,8 @@ pub async fn extents_and_times_tell_where_records_are(log: impl EventLog) {
     assert_eq!(log.offsets_at(&topic, now).await.unwrap(), (0..3).map(|p| (p, 0)).collect());
 
     let early = publish(&log, records(&topic, 0, 60)).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    let between = Timestamp::now();
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let between = next_millisecond().await;
+    next_millisecond().await;
     let late = publish(&log, records(&topic, 60, 60)).await;
 
     let ends = |positions: &[Position]| {
@@ -84,4 +83,16 @@ pub async fn extents_and_times_tell_where_records_are(log: impl EventLog) {
     assert_eq!(log.offsets_at(&topic, between).await.unwrap(), ends(&early));
     let future = Timestamp::now() + Duration::from_secs(60);
     assert_eq!(log.offsets_at(&topic, future).await.unwrap(), ends(&late));
+}
+
+/// Waits until the clock stands at another millisecond, which is as fine as logs keep time.
+async fn next_millisecond() -> Timestamp {
+    let from = Timestamp::now().as_millisecond();
+    loop {
+        let now = Timestamp::now();
+        if now.as_millisecond() > from {
+            return now;
+        }
+        tokio::task::yield_now().await;
+    }
 }
