@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # pouchdb-server on loopback: an independent implementation of CouchDB's protocol for the automated tests. CouchDB
-# itself remains the judge: this one has no /_up and no partitions, its sequences are numbers, its views are slow.
+# itself remains the judge: this one has no /_up and no partitions, its sequences are numbers, its views are slow
+# (less so by pouchdb-views.js).
 #
 #   pouchdb.sh install    fetch it with npm, as pinned in package-lock.json (once; needs Node.js 18 or newer)
 #   pouchdb.sh up         start it and print its URL (with the login in it, when it has one)
@@ -69,8 +70,8 @@ up() {
   fi
   ! listening "$port" || die "port $port is taken"
   # A session of its own, with no descriptor of ours: it outlives this script and holds no pipe open.
-  setsid bash -c 'echo $$ > "$1/pid"; cd "$1"; exec node "$2" --config "$1/config.json" --dir "$1/data" --host "$3" --port "$4" --no-stdout-logs' _ \
-    "$bed" "$modules/node_modules/pouchdb-server/bin/pouchdb-server" "$host" "$port" > "$bed/out" 2>&1 < /dev/null 9>&- &
+  setsid bash -c 'echo $$ > "$1/pid"; cd "$1"; exec node --require "$5" "$2" --config "$1/config.json" --dir "$1/data" --host "$3" --port "$4" --no-stdout-logs' _ \
+    "$bed" "$modules/node_modules/pouchdb-server/bin/pouchdb-server" "$host" "$port" "$here/pouchdb-views.js" > "$bed/out" 2>&1 < /dev/null 9>&- &
   disown
   for ((turn = 0; turn < 600; turn++)); do
     ! curl -sf -o "$bed/hello" "http://$host:$port/" || break
