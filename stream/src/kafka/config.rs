@@ -106,7 +106,7 @@ impl KafkaConfig {
             tls_ca: None,
             max_record_bytes: 8 << 20,
             queue_bytes: 64 << 20,
-            linger: Duration::from_millis(10),
+            linger: Duration::from_millis(5),
             batch_bytes: 512 << 10,
             compression: Compression::default(),
             delivery_timeout: Duration::from_secs(30),
