@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_store::{AnyStore, Document, DocumentStore};
+use bowerbird_testbed::service;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,15 +17,6 @@ use tempfile::TempDir;
 pub struct Bed {
     pub folder: TempDir,
     settings: Vec<(String, String)>,
-}
-
-/// A service's address, from the variable that `tests/run` sets.
-pub fn service(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| {
-        panic!(
-            "{variable} is not set: start the tests with tests/run, or set it to a service of yours"
-        )
-    })
 }
 
 impl Bed {
@@ -38,7 +30,7 @@ impl Bed {
         Self { folder: tempfile::tempdir().unwrap(), settings: settings.into() }
     }
 
-    /// On Kafka and a CouchDB. They are shared, so that only one test at a time may use them.
+    /// On Kafka and a CouchDB. They are shared: only one test may use them.
     pub fn real() -> Self {
         let kafka = format!("kafka://{}", service("BOWERBIRD_TEST_KAFKA"));
         Self::embedded()
