@@ -78,6 +78,8 @@ pub struct LagMonitor<L> {
     discover_at: Option<Instant>,
     /// Groups without members that have nothing to do with our topics, as they were.
     passed_over: BTreeSet<String>,
+    /// Groups that are never shown.
+    hidden: BTreeSet<String>,
 }
 
 /// A group's committed offsets by topic and partition.
@@ -103,8 +105,24 @@ impl<L: EventLog> LagMonitor<L> {
             ends: BTreeMap::new(),
             discover_at: None,
             passed_over: BTreeSet::new(),
+            hidden: BTreeSet::new(),
         };
         (monitor, reports)
+    }
+
+    /// From now on these groups are expected, with the topics that each reads, and the `hidden` ones
+    /// are not shown: nobody is meant to read for them.
+    pub fn expect(&mut self, expected: BTreeMap<String, Vec<String>>, hidden: BTreeSet<String>) {
+        if expected == self.config.expected && hidden == self.hidden {
+            return;
+        }
+        self.groups.retain(|name, _| !hidden.contains(name));
+        for (name, topics) in &expected {
+            let group = self.groups.entry(name.clone()).or_default();
+            group.topics.extend(topics.iter().cloned());
+        }
+        (self.config.expected, self.hidden) = (expected, hidden);
+        self.discover_at = None;
     }
 
     /// Samples until cancelled.
@@ -178,7 +196,7 @@ impl<L: EventLog> LagMonitor<L> {
         if self.config.discover {
             let existing: BTreeSet<_> =
                 self.log.topics().await?.into_iter().map(|topic| topic.name).collect();
-            for info in &infos {
+            for info in infos.iter().filter(|info| !self.hidden.contains(&info.name)) {
                 if info.members.is_empty() && self.passed_over.contains(&info.name) {
                     continue;
                 }
