@@ -6,7 +6,10 @@ use std::time::Duration;
 use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config, dashboard, ingest, init, lag, mapreduce, sim, sink, topics, up, verify};
+use crate::{
+    config, dashboard, ingest, init, lag, mapreduce, projections, replay, sim, sink, topics, up,
+    verify,
+};
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
 /// MapReduce.
@@ -85,6 +88,11 @@ pub enum Command {
     Sink(sink::Arguments),
     /// How far each group is behind the event log
     Lag(lag::Arguments),
+    /// Replay a part of a topic: into the live projection, another database or a topic
+    Replay(replay::Arguments),
+    /// List, rebuild, switch, roll back or drop generations of projections
+    #[command(subcommand)]
+    Projections(projections::Arguments),
     /// Compare the event log with the documents; exit 1 if anything differs
     Verify(verify::Arguments),
     /// Deploy design documents, or query their views
@@ -102,8 +110,13 @@ impl Command {
     pub fn accounts(&self) -> &'static [Account] {
         match self {
             Self::Up(_) => &[Account::Log, Account::Store, Account::Aurin],
-            Self::Sink(_) | Self::Verify(_) => &[Account::Log, Account::Store],
-            Self::Topics(_) | Self::Lag(_) | Self::Dashboard(_) => &[Account::Log],
+            Self::Sink(_)
+            | Self::Verify(_)
+            | Self::Replay(_)
+            | Self::Projections(_)
+            | Self::Lag(_)
+            | Self::Dashboard(_) => &[Account::Log, Account::Store],
+            Self::Topics(_) => &[Account::Log],
             Self::Mapreduce(_) => &[Account::Store],
             Self::Ingest(arguments) => arguments.accounts(),
             Self::Init(_) | Self::Config(_) | Self::Sim(_) => &[],

@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 
 use bowerbird_infra::config::Listen;
 use bowerbird_infra::dashboard::Dashboard;
+use bowerbird_stream::EventLog as _;
 use bowerbird_stream::status::{Reporter, State};
-use bowerbird_stream::{AnyLog, EventLog as _};
 use clap::Args;
 
 use crate::crew::Stage;
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
-use crate::watch;
+use crate::watch::Watch;
 
 /// What `dashboard` takes.
 #[derive(Debug, Args)]
@@ -36,8 +37,9 @@ pub async fn run(
     let mut service = Service::new(settings, shutdown.token()).await?;
     let reporter = service.role("dashboard");
     let url = dashboard.url();
-    let log = parts::log(settings).await?;
-    spawn(&mut service, Stage::Work, dashboard, log, settings, reporter);
+    let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    let watch = Watch::new(log, generations::of(settings, &store), settings);
+    spawn(&mut service, Stage::Work, dashboard, watch, reporter);
     output::one(settings.output, "dashboard", &serde_json::json!({ "url": url }), || url + "\n")?;
     service.run(settings).await.map(|()| Outcome::Done)
 }
@@ -47,16 +49,14 @@ pub fn spawn(
     service: &mut Service,
     stage: Stage,
     dashboard: Dashboard,
-    log: AnyLog,
-    settings: &Settings,
+    watch: Watch,
     reporter: Reporter,
 ) -> tokio::sync::watch::Receiver<bowerbird_stream::lag::LagReport> {
     let token = service.crew.token(stage);
-    let address = log.address();
-    let (monitor, reports) = watch::monitor(log, settings);
+    let (address, reports) = (watch.log().address(), watch.reports());
     let (served, roles, cancel) = (reports.clone(), service.roles(), token.clone());
     service.crew.spawn(stage, "the lag monitor", async move {
-        monitor.run(token).await;
+        watch.run(token).await;
         Ok(())
     });
     service.crew.spawn(stage, "the dashboard", async move {

@@ -1,8 +1,7 @@
 //! `bowerbird init`
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bowerbird_infra::config;
@@ -11,6 +10,7 @@ use clap::Args;
 use crate::args::Global;
 use crate::failure::{Outcome, WrongUse};
 use crate::output;
+use crate::question;
 
 /// What `init` takes.
 #[derive(Debug, Args)]
@@ -31,7 +31,10 @@ pub fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let path = global.config.clone().unwrap_or_else(|| PathBuf::from("bowerbird.toml"));
-    if path.exists() && !arguments.yes && !overwrite(&path)? {
+    if path.exists()
+        && !arguments.yes
+        && !question::ask(&format!("{} exists. Overwrite it?", path.display()))?
+    {
         return Err(WrongUse(format!(
             "{} exists and was left as it is; --yes overwrites it",
             path.display()
@@ -41,15 +44,4 @@ pub fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Outcome> {
     fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
     output::text(&format!("{}\n", path.display()))?;
     Ok(Outcome::Done)
-}
-
-/// Asks, where somebody can answer.
-fn overwrite(path: &Path) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    write!(io::stderr().lock(), "{} exists. Overwrite it? [y/N] ", path.display())?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::args::Format;
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
-use crate::watch;
+use crate::watch::Watch;
 
 /// Clears a terminal and goes to its upper left corner (ECMA-48: ED 2, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -50,7 +51,8 @@ pub async fn run(
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
-    let (mut monitor, _) = watch::monitor(parts::log(settings).await?, settings);
+    let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    let mut watch = Watch::new(log, generations::of(settings, &store), settings);
     let cancel = shutdown.token();
     let interval = std::time::Duration::from_millis(settings.config().dashboard.interval_ms);
     let mut ticks = tokio::time::interval(interval);
@@ -58,7 +60,7 @@ pub async fn run(
         if cancel.run_until_cancelled(ticks.tick()).await.is_none() {
             return Ok(Outcome::Done);
         }
-        let Some(report) = cancel.run_until_cancelled(monitor.sample()).await else {
+        let Some(report) = cancel.run_until_cancelled(watch.sample()).await else {
             return Ok(Outcome::Done);
         };
         print(&report, &arguments, settings.output)?;

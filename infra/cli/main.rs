@@ -6,6 +6,7 @@ mod crew;
 mod dashboard;
 mod failure;
 mod folder;
+mod generations;
 mod ingest;
 mod init;
 mod lag;
@@ -13,6 +14,9 @@ mod mapreduce;
 mod output;
 mod parts;
 mod progress;
+mod projections;
+mod question;
+mod replay;
 mod report;
 mod secrets;
 mod service;
@@ -70,6 +74,8 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
+        Command::Replay(arguments) => replay::run(arguments, &settings, &shutdown).await,
+        Command::Projections(arguments) => projections::run(arguments, &settings, &shutdown).await,
         Command::Verify(arguments) => shutdown.unless(verify::run(arguments, &settings)).await,
         Command::Mapreduce(arguments) => {
             shutdown.unless(mapreduce::run(arguments, &settings)).await

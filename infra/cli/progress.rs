@@ -10,6 +10,18 @@ pub fn bytes() -> ProgressBar {
     SCREEN.add(ProgressBar::no_length().with_style(style(template)))
 }
 
+/// A bar over a part of something that may grow meanwhile.
+pub fn portion(what: &'static str) -> ProgressBar {
+    let template = "{wide_bar} {human_pos}/{human_len} {msg}  {per_sec}  {eta} left";
+    SCREEN.add(ProgressBar::new(0).with_style(style(template))).with_message(what)
+}
+
+/// Shows how much is done, and of how much.
+pub fn show(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
 /// A count of what was done so far.
 pub fn counter(done: &'static str) -> ProgressBar {
     let bar =

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use bowerbird_sink::{Projection, SinkConfig, SinkReport};
+use bowerbird_sink::projections::{fill, follow};
+use bowerbird_sink::{Generations, Projection, SinkConfig, SinkReport};
 use bowerbird_store::{AnyStore, DocumentStore as _};
-use bowerbird_stream::{AnyLog, EventLog as _};
+use bowerbird_stream::AnyLog;
 use clap::Args;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::crew::Stage;
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::report::Reports;
@@ -48,9 +50,10 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
     if arguments.dry_run {
-        let log = parts::log(settings).await?;
+        let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+        let generations = generations::of(settings, &store);
         let header = ["projection", "database", "group", "events waiting"];
-        output::rows(settings.output, &waiting(&log).await?, &header, |waiting| {
+        output::rows(settings.output, &waiting(&log, &generations).await?, &header, |waiting| {
             let Waiting { projection, database, group, events } = waiting;
             vec![(*projection).to_owned(), database.clone(), group.clone(), events.to_string()]
         })?;
@@ -68,17 +71,19 @@ pub async fn run(
     }
     let config = SinkConfig { once: arguments.once, ..parts::sink(settings) };
     let reports = Reports::default();
-    spawn(&mut service, &log, &store, &config, &reports);
+    let generations = generations::of(settings, &store);
+    spawn(&mut service, &log, &store, &generations, &config, &reports);
     let outcome = service.run(settings).await;
     reports.print(settings.output)?;
     outcome.map(|()| Outcome::Done)
 }
 
-/// Starts a sink for each projection.
+/// Starts a sink for each projection, which fills whichever generation is live.
 pub fn spawn(
     service: &mut Service,
     log: &AnyLog,
     store: &AnyStore,
+    generations: &Generations<AnyStore>,
     config: &SinkConfig,
     reports: &Reports,
 ) {
@@ -87,13 +92,14 @@ pub fn spawn(
         let reporter = service.role(role);
         let token = service.crew.token(Stage::Work);
         let (log, store, config) = (log.clone(), store.clone(), config.clone());
-        let reports = reports.clone();
+        let (generations, reports) = (generations.clone(), reports.clone());
         service.crew.spawn(Stage::Work, role, async move {
             let mut done = SinkReport::default();
-            let sink = bowerbird_sink::run_into(
+            let sink = follow::follow(
                 &mut done,
                 &log,
                 &store,
+                &generations,
                 &projection,
                 &config,
                 &reporter,
@@ -120,10 +126,10 @@ fn role(projection: &Projection) -> &'static str {
 }
 
 /// Waits until the sinks have committed all that the log holds, or cannot within `limit`.
-pub async fn settled(log: &AnyLog, limit: Duration) {
+pub async fn settled(log: &AnyLog, generations: &Generations<AnyStore>, limit: Duration) {
     let level = async {
         loop {
-            match waiting(log).await {
+            match waiting(log, generations).await {
                 Ok(waiting) if waiting.iter().all(|waiting| waiting.events == 0) => break,
                 Ok(_) => tokio::time::sleep(LOOKED_AT_EVERY).await,
                 // A log that can't be asked will not be drained either.
@@ -136,18 +142,14 @@ pub async fn settled(log: &AnyLog, limit: Duration) {
     }
 }
 
-async fn waiting(log: &AnyLog) -> anyhow::Result<Vec<Waiting>> {
+async fn waiting(
+    log: &AnyLog,
+    generations: &Generations<AnyStore>,
+) -> anyhow::Result<Vec<Waiting>> {
     let mut all = Vec::new();
-    for Projection { name, database, group, topics, .. } in Projection::all() {
-        let mut events = 0;
-        for topic in topics {
-            let committed = log.committed(&group, topic).await?;
-            for (partition, extent) in log.extents(topic).await? {
-                let from = committed.get(&partition).copied().unwrap_or(extent.earliest);
-                let behind = extent.end.saturating_sub(from.max(extent.earliest));
-                events += u64::try_from(behind).unwrap_or(0);
-            }
-        }
+    for projection in generations.all_live().await? {
+        let events = fill::standing(log, &projection).await?.behind();
+        let Projection { name, database, group, .. } = projection;
         all.push(Waiting { projection: name, database, group, events });
     }
     Ok(all)

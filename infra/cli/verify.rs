@@ -4,6 +4,7 @@ use bowerbird_sink::{VerifyConfig, VerifyReport, verify};
 use clap::Args;
 
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::progress;
@@ -20,7 +21,8 @@ pub struct Arguments {
 /// Compares, and falls short when anything differs.
 pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
-    let config = VerifyConfig { listed: arguments.limit, ..VerifyConfig::default() };
+    let projections = generations::of(settings, &store).all_live().await?;
+    let config = VerifyConfig { projections, listed: arguments.limit, ..VerifyConfig::default() };
     let bar = progress::counter("compared");
     let compared = verify(&log, &store, &config, |looked_at| bar.set_position(looked_at)).await;
     bar.finish_and_clear();

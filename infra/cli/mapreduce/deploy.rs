@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bowerbird_mapreduce::{AnyViews, DeployOptions, Deployment, Design, ViewError, Views as _};
-use bowerbird_store::{AnyStore, DocumentStore as _};
+use bowerbird_sink::{Generations, SinkError};
+use bowerbird_store::{AnyStore, DocumentStore as _, StoreError};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::State;
 use clap::Args;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::crew::Stage;
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::progress;
@@ -47,8 +49,8 @@ pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Ou
     let deployer = Deployer::new(settings, store, views);
     let mut deployed = Vec::new();
     for design in &designs {
-        let change = deployer.deploy(design, arguments.dry_run).await?;
-        let (database, name) = (design.database.clone(), design.name.clone());
+        let (database, change) = deployer.deploy(design, arguments.dry_run).await?;
+        let name = design.name.clone();
         let views = design.views.keys().cloned().collect();
         deployed.push(Deployed { database, design: name, views, change });
     }
@@ -90,29 +92,80 @@ fn judge(error: &ViewError) -> Verdict {
     if pauses || error.is_transient() { Verdict::Again { after: None } } else { Verdict::GiveUp }
 }
 
-struct Deployer {
+/// Brings design documents into databases.
+pub struct Deployer {
     store: AnyStore,
+    generations: Generations<AnyStore>,
     views: AnyViews,
+    folder: Option<PathBuf>,
     create_databases: bool,
     wait: Duration,
 }
 
 impl Deployer {
-    fn new(settings: &Settings, store: AnyStore, views: AnyViews) -> Self {
+    /// Deploys by `views` into `store`.
+    pub fn new(settings: &Settings, store: AnyStore, views: AnyViews) -> Self {
         Self {
+            generations: generations::of(settings, &store),
             store,
             views,
+            folder: settings.config().mapreduce.designs.clone(),
             create_databases: settings.config().store.create_databases,
             wait: Duration::from_millis(settings.config().mapreduce.build_wait_ms),
         }
     }
 
+    /// The views that it deploys by.
+    pub fn views(&self) -> &AnyViews {
+        &self.views
+    }
+
+    /// The configured design documents of a projection.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn designs(&self, projection: &str) -> Result<Vec<Design>, ViewError> {
+        let mut designs = parts::designs(self.folder.as_deref())?;
+        designs.retain(|design| design.database == projection);
+        Ok(designs)
+    }
+
+    /// Deploys all that a projection has into the database of one of its generations.
+    ///
+    /// # Errors
+    /// As [`Views::deploy`](bowerbird_mapreduce::Views::deploy).
+    pub async fn deploy_all(&self, projection: &str, database: &str) -> anyhow::Result<()> {
+        for design in self.designs(projection)? {
+            self.deploy_into(database, &design, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Deploys one into the live generation, and says which database that is.
+    async fn deploy(
+        &self,
+        design: &Design,
+        dry_run: bool,
+    ) -> Result<(String, &'static str), ViewError> {
+        let database = self.generations.database(&design.database).await;
+        let database = database.map_err(|error| match error {
+            SinkError::Store(error) => error,
+            error => StoreError::Fatal { address: self.store.address(), reason: error.to_string() },
+        })?;
+        let change = self.deploy_into(&database, design, dry_run).await?;
+        Ok((database, change))
+    }
+
     /// Deploys one, and makes its database if it is missing and may be made.
-    async fn deploy(&self, design: &Design, dry_run: bool) -> Result<&'static str, ViewError> {
+    async fn deploy_into(
+        &self,
+        database: &str,
+        design: &Design,
+        dry_run: bool,
+    ) -> Result<&'static str, ViewError> {
         // The store's own way in: after a wrong password it does not ask again at once, while views
         // would until CouchDB locks the account.
         self.store.ping().await?;
-        let database = &design.database;
         if self.create_databases {
             if dry_run && self.store.database(database).await?.is_none() {
                 return Ok("would be created, with its database");

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use crate::failure::Outcome;
 use crate::settings::Settings;
 
-pub use deploy::spawn;
+pub use deploy::{Deployer, spawn};
 
 /// What `mapreduce` takes.
 #[derive(Debug, Subcommand)]

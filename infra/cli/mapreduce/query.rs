@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::failure::Outcome;
+use crate::generations;
 use crate::output;
 use crate::parts;
 use crate::settings::Settings;
@@ -63,6 +64,7 @@ pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Ou
     let views = parts::views(settings, &store)?;
     // A wrong password is found out once, before views would try it several times.
     store.ping().await?;
+    let database = generations::of(settings, &store).database(&database).await?;
     let rows = views.query(&database, &design, &view, &query(arguments)).await?;
     let (keys, values) = (width(&rows, |row| &row.key), width(&rows, |row| &row.value));
     let with_id = rows.iter().any(|row| row.id.is_some());

@@ -78,7 +78,7 @@ impl Live {
         ticks.tick().await;
         let line = progress::line();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            let documents = async |database: &str| counter.documents(database).await.ok();
+            let documents = async |projection: &str| counter.documents(projection).await.ok();
             let counts = async { (documents("posts").await, documents("features").await) };
             let Some((posts, features)) = cancel.run_until_cancelled(counts).await else { break };
             let figures = Figures { posts, features, ..figures(&lag.borrow(), &roles) };

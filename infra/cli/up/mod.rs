@@ -16,6 +16,7 @@ use crate::crew::Stage;
 use crate::dashboard;
 use crate::failure::Outcome;
 use crate::folder::Lock;
+use crate::generations;
 use crate::mapreduce;
 use crate::parts;
 use crate::report::Reports;
@@ -23,6 +24,7 @@ use crate::service::Service;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::sink;
+use crate::watch;
 
 use count::Counter;
 use live::Live;
@@ -60,20 +62,28 @@ pub async fn run(
 
     let reports = Reports::default();
     let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
-    sink::spawn(&mut service, &log, &store, &parts::sink(settings), &reports);
+    let generations = generations::of(settings, &store);
+    sink::spawn(&mut service, &log, &store, &generations, &parts::sink(settings), &reports);
+    let watched = generations.clone();
     let (settling, token) = (log.clone(), service.crew.token(Stage::Settle));
     let limit = settings.source_drain();
     service.crew.spawn(Stage::Settle, "the last events", async move {
         token.cancelled().await;
-        sink::settled(&settling, limit).await;
+        sink::settled(&settling, &watched, limit).await;
         Ok(())
     });
     let designs = parts::designs(settings.config().mapreduce.designs.as_deref())?;
-    let counter = Counter::new(store.clone(), &designs);
+    let counter = Counter::new(store.clone(), generations.clone(), &designs);
     mapreduce::spawn(&mut service, settings, store, views, designs);
     let live = Live::new(sources, page.url(), service.address(), settings);
     let reporter = service.role("dashboard");
-    let lag = dashboard::spawn(&mut service, Stage::Support, page, log.clone(), settings, reporter);
+    let lag = dashboard::spawn(
+        &mut service,
+        Stage::Support,
+        page,
+        watch::Watch::new(log.clone(), generations, settings),
+        reporter,
+    );
     let (roles, token) = (service.roles(), service.crew.token(Stage::Support));
     let watching = counter.clone();
     service.crew.spawn(Stage::Support, "the live status", async move {

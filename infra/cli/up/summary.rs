@@ -32,7 +32,7 @@ pub struct Ran {
     seconds: f64,
     /// Records that came into the log during the run, by topic, whoever appended them.
     appended: BTreeMap<&'static str, i64>,
-    /// Documents now, by database.
+    /// Documents now, by projection.
     documents: BTreeMap<String, u64>,
     /// What each task did.
     tasks: BTreeMap<&'static str, Value>,
@@ -57,9 +57,9 @@ impl Summary {
             }
         }
         let mut documents = BTreeMap::new();
-        for Projection { database, .. } in Projection::all() {
-            if let Ok(count) = counter.documents(&database).await {
-                documents.insert(database, count);
+        for Projection { name, .. } in Projection::all() {
+            if let Ok(count) = counter.documents(name).await {
+                documents.insert(name.to_owned(), count);
             }
         }
         Ran {
