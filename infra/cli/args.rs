@@ -7,8 +7,8 @@ use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config, dashboard, ingest, init, lag, mapreduce, projections, replay, sim, sink, topics, up,
-    verify,
+    config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay, sim, sink,
+    topics, up, verify,
 };
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
@@ -88,6 +88,9 @@ pub enum Command {
     Sink(sink::Arguments),
     /// How far each group is behind the event log
     Lag(lag::Arguments),
+    /// List, show, redrive or drop what could not be processed
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Arguments),
     /// Replay a part of a topic: into the live projection, another database or a topic
     Replay(replay::Arguments),
     /// List, rebuild, switch, roll back or drop generations of projections
@@ -117,6 +120,7 @@ impl Command {
             | Self::Lag(_)
             | Self::Dashboard(_) => &[Account::Log, Account::Store],
             Self::Topics(_) => &[Account::Log],
+            Self::DeadLetters(arguments) => arguments.accounts(),
             Self::Mapreduce(_) => &[Account::Store],
             Self::Ingest(arguments) => arguments.accounts(),
             Self::Init(_) | Self::Config(_) | Self::Sim(_) => &[],

@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod crew;
 mod dashboard;
+mod dead_letters;
 mod failure;
 mod folder;
 mod generations;
@@ -74,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,
         Command::Replay(arguments) => replay::run(arguments, &settings, &shutdown).await,
         Command::Projections(arguments) => projections::run(arguments, &settings, &shutdown).await,
         Command::Verify(arguments) => shutdown.unless(verify::run(arguments, &settings)).await,

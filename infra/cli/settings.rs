@@ -80,6 +80,12 @@ impl Settings {
     }
 }
 
+/// Who runs the command, as the system names them.
+pub fn user() -> String {
+    let name = ["USER", "LOGNAME"].into_iter().find_map(|name| env::var(name).ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
+}
+
 fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, InfraError> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     match fs::read_to_string(path) {

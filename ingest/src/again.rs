@@ -16,9 +16,10 @@ use crate::record::{FEATURE_REFUSED, ITEM_REFUSED, LINE_REFUSED};
 /// Why it makes no event, or not any more, and what to do.
 pub fn read_again(
     letter: &EventView<'_>,
-    value: &Bytes,
+    value: Option<&Bytes>,
     datasets: &[DatasetConfig],
 ) -> Result<Vec<Outgoing>, String> {
+    let value = value.ok_or("it has no value that could be read")?;
     let whole = letter.extension("bytes").and_then(|bytes| bytes.parse::<usize>().ok());
     if let Some(whole) = whole.filter(|whole| *whole > value.len()) {
         return Err(format!(
@@ -124,8 +125,8 @@ mod tests {
             headers: outgoing.headers,
         };
         let letter = Letter::of(record(refused.letter(&refusal, "test"))).unwrap();
-        let value = letter.record.value.clone().unwrap();
-        let read = read_again(&letter.record.view().unwrap(), &value, &[dataset()]);
+        let value = letter.record.value.as_ref();
+        let read = read_again(&letter.record.view().unwrap(), value, &[dataset()]);
         read.map(|records| records.into_iter().map(record).collect())
     }
 

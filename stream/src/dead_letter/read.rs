@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::deliver::deliver;
 use super::filter::Filter;
 use super::mark::{Deed, Mark, Marks};
-use super::story::Letter;
+use super::story::{Letter, LetterId};
 use crate::error::LogError;
 use crate::log::{ConsumerConfig, EventConsumer, EventLog, Extent, Outgoing, Partition};
 use crate::range::RangeReader;
@@ -70,6 +70,20 @@ impl<L: EventLog> DeadLetters<L> {
             for mark in records.iter().filter_map(|record| Mark::of(&record.headers)) {
                 marks.add(mark.of, mark.deed);
             }
+        }
+        Ok(marks)
+    }
+
+    /// The marks of these letters, in the order of the topic.
+    ///
+    /// # Errors
+    /// When the topic is not there, or can't be read.
+    pub async fn history(&self, ids: &[LetterId]) -> Result<Vec<Mark>, LogError> {
+        let (extents, mut marks) = (self.extents().await?, Vec::new());
+        let mut reader = self.reader(&extents, |_, from, to| (from, to)).await?;
+        while let Some(records) = reader.next(TAKE).await? {
+            let found = records.iter().filter_map(|record| Mark::of(&record.headers));
+            marks.extend(found.filter(|mark| ids.contains(&mark.of)));
         }
         Ok(marks)
     }
