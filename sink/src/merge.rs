@@ -28,6 +28,18 @@ impl PayloadHash {
     }
 }
 
+impl From<u128> for PayloadHash {
+    fn from(hash: u128) -> Self {
+        Self(hash)
+    }
+}
+
+impl From<PayloadHash> for u128 {
+    fn from(PayloadHash(hash): PayloadHash) -> Self {
+        hash
+    }
+}
+
 impl From<PayloadHash> for String {
     fn from(PayloadHash(hash): PayloadHash) -> Self {
         format!("{hash:032x}")

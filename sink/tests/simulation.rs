@@ -4,7 +4,11 @@
 //!
 //! Each history is a seed: a failure prints it, and `BOWERBIRD_SIMULATION_SEED` runs it alone.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and prints its seed"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -81,6 +81,7 @@ impl<L: EventLog, S: DocumentStore> Target<L, S> {
             config,
             reporter,
             expects_existing,
+            thorough: false,
         })))
     }
 

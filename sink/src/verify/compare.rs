@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bowerbird_stream::{Partition, Position};
 
 use super::Kind;
-use super::scratch::Expected;
+use super::runs::Expected;
 use crate::merge::State;
 
 /// Up to where the log was judged, per partition; what stands there or later is too young.
@@ -60,6 +60,16 @@ pub(super) fn judge(
     if !want.lettered && !may_be_young && !want.state.says_as_much_as(&merged) {
         let detail = format!("it has {}, the log only says {}", tell(there), tell(&want.state));
         return Judged::Differs(Kind::Ahead, detail);
+    }
+    // Of the same event, after the same notices.
+    let content = |state: &State| state.observed.as_ref().map(|seen| seen.content.clone());
+    if !may_be_young
+        && want.state.says_as_much_as(&merged)
+        && content(there) != content(&want.state)
+    {
+        let detail =
+            format!("of {} it says something else than the mapping makes of it", tell(there));
+        return Judged::Differs(Kind::Different, detail);
     }
     Judged::Same
 }

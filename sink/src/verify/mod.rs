@@ -1,57 +1,79 @@
 //! Compares the log with the store: every event has its document or its dead letter, and every
-//! document its event. By the same mapping and the same merging as the sink, so that there is one
-//! truth; in memory that does not grow with the log, since what is expected lies in a scratch file.
+//! document its event and its content. By the same mapping and the same merging as the sink, so
+//! that there is one truth; in memory that does not grow with the log, since what is expected lies
+//! in sorted runs on disk.
 //!
 //! It runs beside a live pipeline: what the projection's group has not committed yet is not
 //! judged, only counted.
 
 mod compare;
+mod content;
 mod expect;
+mod repair;
+mod runs;
 mod scratch;
+mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::{EventLog, Position};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::config::Projection;
-use crate::document;
+use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
-use compare::{Judged, Young, judge};
+pub(crate) use content::summarised;
+use expect::Judging;
 use scratch::Scratch;
 
-/// How many documents or expectations are compared at a time.
-const PAGE: usize = 1_000;
+/// The most documents that one run repairs.
+const MOST_REPAIRED: usize = 100_000;
 
 /// What to compare.
 #[derive(Clone, Debug)]
 pub struct VerifyConfig {
     /// Which projections.
     pub projections: Vec<Projection>,
-    /// Where the scratch file goes; the system's folder for temporary files without.
+    /// A folder where an interrupted verification is found again and gone on with; without one it
+    /// lies among the temporary files and ends with the process.
     pub scratch: Option<PathBuf>,
-    /// How many expectations are held in memory before they go to the scratch file.
+    /// Begin anew, whatever an earlier run has left.
+    pub fresh: bool,
+    /// The share of documents that is compared, from 0 to 1; the same ones each time.
+    pub sample: f64,
+    /// About how many bytes of expectations are held in memory before they go to disk.
     pub held: usize,
     /// The most differences that the report names; all are counted.
     pub listed: usize,
+    /// Settle the events of documents that differ once more, in this way.
+    pub repair: Option<SinkConfig>,
 }
 
 impl Default for VerifyConfig {
     fn default() -> Self {
-        Self { projections: Projection::all(), scratch: None, held: 20_000, listed: 1_000 }
+        Self {
+            projections: Projection::all(),
+            scratch: None,
+            fresh: false,
+            sample: 1.0,
+            held: 16 << 20,
+            listed: 1_000,
+            repair: None,
+        }
     }
 }
 
 /// How a document differs from what the log says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An event has neither document nor dead letter.
     Missing,
     /// A document is older than the events say.
     Stale,
+    /// A document is of the right event, and says something else.
+    Different,
     /// A document holds an observation or a notice that the log does not.
     Ahead,
     /// A document has no event.
@@ -60,11 +82,18 @@ pub enum Kind {
     Unlettered,
 }
 
+impl Kind {
+    /// Whether settling its events again mends it.
+    fn is_repairable(self) -> bool {
+        matches!(self, Self::Missing | Self::Stale | Self::Different)
+    }
+}
+
 /// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The projection.
-    pub projection: &'static str,
+    pub projection: String,
     /// How it differs.
     pub kind: Kind,
     /// The document's id, or the event's position where there is no id.
@@ -74,10 +103,10 @@ pub struct Difference {
 }
 
 /// The comparison of one projection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectionReport {
     /// Its name.
-    pub projection: &'static str,
+    pub projection: String,
     /// Events compared.
     pub events: u64,
     /// Events that the group has not committed yet; not compared.
@@ -91,8 +120,10 @@ pub struct ProjectionReport {
     pub redriven: u64,
     /// Events accounted for by a dead letter that was dropped.
     pub dropped: u64,
-    /// Differences, by kind.
+    /// Differences, by kind, as they were found.
     pub differences: BTreeMap<Kind, u64>,
+    /// Documents that were written to mend them.
+    pub repaired: u64,
 }
 
 /// The whole comparison.
@@ -109,12 +140,23 @@ impl VerifyReport {
     pub fn is_clean(&self) -> bool {
         self.projections.iter().all(|projection| projection.differences.is_empty())
     }
+
+    /// Whether nothing differs any more: whatever did was mended.
+    pub fn is_level(&self) -> bool {
+        self.projections.iter().all(|projection| {
+            let found = projection.differences.iter();
+            let (mendable, rest): (Vec<_>, Vec<_>) =
+                found.partition(|(kind, _)| kind.is_repairable());
+            let mendable: u64 = mendable.into_iter().map(|(_, count)| count).sum();
+            rest.is_empty() && mendable <= projection.repaired
+        })
+    }
 }
 
 /// Compares log and store. `progress` is told how many events and documents were looked at so far.
 ///
 /// # Errors
-/// When log, store or scratch file can't be used; differences are no error but the report.
+/// When log, store or scratch files can't be used; differences are no error but the report.
 pub async fn verify<L: EventLog, S: DocumentStore>(
     log: &L,
     store: &S,
@@ -124,103 +166,57 @@ pub async fn verify<L: EventLog, S: DocumentStore>(
     let mut report = VerifyReport::default();
     for projection in &config.projections {
         let mut run = Run {
-            projection: projection.name,
             listed: config.listed,
-            counts: ProjectionReport { projection: projection.name, ..ProjectionReport::default() },
-            differences: &mut report.differences,
+            counts: ProjectionReport {
+                projection: projection.name.to_owned(),
+                ..ProjectionReport::default()
+            },
+            differences: Vec::new(),
+            repairs: BTreeSet::new(),
+            repairing: config.repair.is_some(),
         };
-        let scratch = Scratch::new(config.scratch.as_deref(), config.held)?;
-        let young = expect::from_log(log, projection, &scratch, &mut run, &mut progress).await?;
-        compare_store(store, projection, &scratch, &young, &mut run, &mut progress).await?;
+        let kept = config.scratch.as_ref().map(|folder| folder.join(&projection.database));
+        let scratch = Scratch::new(kept.as_deref(), config.held)?;
+        let mut judging = Judging::begin(log, projection, config, &scratch, &mut run).await?;
+        // Boxed, since a command holds them among others and they are large.
+        Box::pin(judging.read(log, &scratch, &mut run, &mut progress)).await?;
+        Box::pin(walk::compare(store, &mut judging, &scratch, &mut run, &mut progress)).await?;
+        scratch.clear()?;
+        if let Some(sink) = &config.repair {
+            let repairs = std::mem::take(&mut run.repairs);
+            let resending = repair::resend(log, store, projection, &judging, repairs, sink);
+            run.counts.repaired = Box::pin(resending).await?;
+        }
         report.projections.push(run.counts);
+        let room = config.listed.saturating_sub(report.differences.len());
+        report.differences.extend(run.differences.into_iter().take(room));
     }
     Ok(report)
 }
 
 /// The comparison of one projection, under way.
-struct Run<'a> {
-    projection: &'static str,
+struct Run {
     listed: usize,
     counts: ProjectionReport,
-    differences: &'a mut Vec<Difference>,
+    differences: Vec<Difference>,
+    /// Documents whose events shall be settled again.
+    repairs: BTreeSet<String>,
+    repairing: bool,
 }
 
-impl Run<'_> {
+impl Run {
     fn differs(&mut self, kind: Kind, id: String, detail: String) {
         *self.counts.differences.entry(kind).or_default() += 1;
+        if self.repairing && kind.is_repairable() && self.repairs.len() < MOST_REPAIRED {
+            self.repairs.insert(id.clone());
+        }
         if self.differences.len() < self.listed {
-            self.differences.push(Difference { projection: self.projection, kind, id, detail });
+            let projection = self.counts.projection.clone();
+            self.differences.push(Difference { projection, kind, id, detail });
         }
     }
 
     fn unlettered(&mut self, position: &Position, why: &str) {
         self.differs(Kind::Unlettered, position.to_string(), why.to_owned());
-    }
-}
-
-/// Walks expectations and documents side by side, both in the order of their ids' bytes.
-async fn compare_store<S: DocumentStore>(
-    store: &S,
-    projection: &Projection,
-    scratch: &Scratch,
-    young: &Young,
-    run: &mut Run<'_>,
-    progress: &mut (impl FnMut(u64) + Send),
-) -> Result<(), SinkError> {
-    let database = &projection.database;
-    let exists = store.database(database).await?.is_some();
-    let mut expected = scratch.after(None, PAGE).await?.into_iter().peekable();
-    let mut after: Option<String> = None;
-    let mut done = !exists;
-    loop {
-        let page =
-            if done { Vec::new() } else { store.scan(database, after.as_deref(), PAGE).await? };
-        done = page.is_empty();
-        after = page.last().map(|document| document.id.clone());
-        for document in &page {
-            run.counts.documents += 1;
-            // Everything expected before this document has none.
-            while let Some((id, want)) =
-                next_if(&mut expected, scratch, |id| id < document.id.as_str()).await?
-            {
-                absent(id, &want, run);
-            }
-            let want = next_if(&mut expected, scratch, |id| id == document.id)
-                .await?
-                .map(|(_, want)| want);
-            let there = document::read(document).map_err(|foreign| foreign.to_string());
-            if let Judged::Differs(kind, detail) = judge(&there, want.as_ref(), young) {
-                run.differs(kind, document.id.clone(), detail);
-            }
-        }
-        progress(run.counts.events + run.counts.documents);
-        if done {
-            break;
-        }
-    }
-    while let Some((id, want)) = next_if(&mut expected, scratch, |_| true).await? {
-        absent(id, &want, run);
-    }
-    Ok(())
-}
-
-type Expectations = std::iter::Peekable<std::vec::IntoIter<(String, scratch::Expected)>>;
-
-/// The next expectation if its id is as asked, fetching another page when this one is used up.
-async fn next_if(
-    page: &mut Expectations,
-    scratch: &Scratch,
-    asked: impl Fn(&str) -> bool,
-) -> Result<Option<(String, scratch::Expected)>, SinkError> {
-    let Some((id, want)) = page.next_if(|(id, _)| asked(id)) else { return Ok(None) };
-    if page.peek().is_none() {
-        *page = scratch.after(Some(&id), PAGE).await?.into_iter().peekable();
-    }
-    Ok(Some((id, want)))
-}
-
-fn absent(id: String, want: &scratch::Expected, run: &mut Run<'_>) {
-    if let Some(detail) = compare::missing(want) {
-        run.differs(Kind::Missing, id, detail);
     }
 }

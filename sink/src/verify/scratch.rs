@@ -1,26 +1,20 @@
-//! The scratch file: what is expected of each document, and which records have dead letters.
-//! It lets a verification of any size run in the same memory, and is gone when it ends.
+//! What lies on disk while a verification runs: what is expected of each document, which records
+//! have dead letters, and how far it has come, so that it can be gone on with.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bowerbird_stream::Position;
 use bowerbird_stream::dead_letter::Deed;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use super::runs::{Expected, Files, Merged, Runs};
 use crate::error::SinkError;
 use crate::merge::State;
-
-/// What the judged events say of one document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expected {
-    /// Merged from the events that have no dead letter; without content.
-    pub state: State,
-    /// Some event about it has a dead letter, so it may say more.
-    pub lettered: bool,
-}
 
 /// What can have been done with a letter, by the number that stands for it in the file.
 const DEEDS: [Option<Deed>; 3] = [None, Some(Deed::Redriven), Some(Deed::Dropped)];
@@ -33,17 +27,34 @@ fn deed(number: i64) -> Option<Deed> {
     usize::try_from(number).ok().and_then(|at| DEEDS.get(at).copied().flatten())
 }
 
-pub(super) struct Scratch {
-    file: Arc<Mutex<File>>,
-    held: usize,
+/// Where it lies.
+#[derive(Debug)]
+enum Folder {
+    /// In a place of its own; it is gone when the verification ends, however it does.
+    Passing(TempDir),
+    /// Where the next run finds it again. The lock keeps a second one out.
+    Kept { path: PathBuf, _lock: File },
 }
 
-struct File {
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Passing(folder) => folder.path(),
+            Self::Kept { path, .. } => path,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Scratch {
+    file: Arc<Mutex<Inner>>,
+    folder: Arc<Folder>,
+}
+
+#[derive(Debug)]
+struct Inner {
     connection: Connection,
-    /// Not yet in the file.
-    pending: HashMap<String, Expected>,
-    /// Removed with all that is in it.
-    _folder: TempDir,
+    runs: Runs,
 }
 
 /// What one page of the log adds.
@@ -76,6 +87,8 @@ impl Lettered {
 pub(super) struct Added {
     pub lettered: Lettered,
     pub unlettered: Vec<(Position, String)>,
+    /// So much is held in memory that it should be written out.
+    pub full: bool,
 }
 
 fn failed(error: impl std::fmt::Display) -> SinkError {
@@ -83,32 +96,43 @@ fn failed(error: impl std::fmt::Display) -> SinkError {
 }
 
 impl Scratch {
-    pub(super) fn new(folder: Option<&Path>, held: usize) -> Result<Self, SinkError> {
-        let folder = match folder {
-            Some(folder) => tempfile::tempdir_in(folder),
-            None => tempfile::tempdir(),
-        }
-        .map_err(failed)?;
-        let connection = Connection::open(folder.path().join("verify.sqlite")).map_err(failed)?;
+    /// In `kept`, or without it in a folder for temporary files; holding about `held` bytes in
+    /// memory.
+    pub(super) fn new(kept: Option<&Path>, held: usize) -> Result<Self, SinkError> {
+        let folder = match kept {
+            Some(path) => {
+                fs::create_dir_all(path).map_err(failed)?;
+                let lock = File::create(path.join("lock")).map_err(failed)?;
+                lock.try_lock().map_err(|_| {
+                    failed(format!("another verification is under way in {}", path.display()))
+                })?;
+                Folder::Kept { path: path.to_owned(), _lock: lock }
+            }
+            None => Folder::Passing(tempfile::tempdir().map_err(failed)?),
+        };
+        // The letters are read anew by each run.
+        let letters = folder.path().join("letters.sqlite");
+        drop(fs::remove_file(&letters));
+        let connection = Connection::open(letters).map_err(failed)?;
         // Nothing in it outlives the process, so it need not survive a crash; and nobody else looks,
         // so it need not be locked and unlocked for each question.
         connection
             .execute_batch(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -4096;
                  PRAGMA locking_mode = EXCLUSIVE;
                  CREATE TABLE letters (topic TEXT, partition INTEGER, offset INTEGER, done INTEGER,
-                     PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
-                 CREATE TABLE expected (id TEXT PRIMARY KEY, lettered INTEGER, state TEXT)
-                     WITHOUT ROWID;",
+                     PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;",
             )
             .map_err(failed)?;
-        let file = File { connection, pending: HashMap::new(), _folder: folder };
-        Ok(Self { file: Arc::new(Mutex::new(file)), held })
+        let runs = Runs::new(folder.path(), held, Files::default());
+        let file = Arc::new(Mutex::new(Inner { connection, runs }));
+        Ok(Self { file, folder: Arc::new(folder) })
     }
 
-    async fn with<T: Send + 'static>(
+    /// Runs `work` off the async threads.
+    async fn with<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut File) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Inner) -> Result<T, E> + Send + 'static,
     ) -> Result<T, SinkError> {
         let file = self.file.clone();
         tokio::task::spawn_blocking(move || {
@@ -143,18 +167,17 @@ impl Scratch {
 
     /// Adds what a page of the log says.
     pub(super) async fn add(&self, page: Page) -> Result<Added, SinkError> {
-        let held = self.held;
         self.with(move |file| {
             let mut added = Added::default();
             for (id, position, state) in page.expected {
-                let letter = file.letter(&position)?;
-                let entry = file.pending.entry(id).or_default();
-                if let Some(done) = letter {
-                    added.lettered.count(done);
-                    entry.lettered = true;
-                } else {
-                    entry.state = std::mem::take(&mut entry.state).merge(state);
-                }
+                let expected = match file.letter(&position)? {
+                    Some(done) => {
+                        added.lettered.count(done);
+                        Expected { state: State::default(), lettered: true }
+                    }
+                    None => Expected { state, lettered: false },
+                };
+                file.runs.add(id, expected);
             }
             for (position, why) in page.unmappable {
                 match file.letter(&position)? {
@@ -162,77 +185,63 @@ impl Scratch {
                     None => added.unlettered.push((position, why)),
                 }
             }
-            if file.pending.len() >= held {
-                file.spill()?;
+            added.full = file.runs.is_full();
+            Ok::<_, rusqlite::Error>(added)
+        })
+        .await
+    }
+
+    /// Writes out what is held in memory, and says which files it is in.
+    pub(super) async fn spill(&self) -> Result<Files, SinkError> {
+        self.with(|file| file.runs.spill().map(|()| file.runs.files().clone())).await
+    }
+
+    /// Goes on with files that an earlier run has left; `false` when they are not all there.
+    pub(super) async fn go_on_with(&self, files: Files) -> Result<bool, SinkError> {
+        self.with(|file| Ok::<_, std::io::Error>(file.runs.go_on_with(files))).await
+    }
+
+    /// What is expected behind `after`, in the order of ids' bytes.
+    pub(super) async fn merged(&self, after: Option<String>) -> Result<Merged, SinkError> {
+        self.with(move |file| file.runs.merged(after.as_deref())).await
+    }
+
+    /// How far an earlier run had come, if it has left that in a form that can be read.
+    pub(super) fn checkpoint<T: DeserializeOwned>(&self) -> Option<T> {
+        let text = fs::read(self.folder.path().join("checkpoint.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Notes how far this run has come. In a folder that is not kept there is nobody to read it.
+    pub(super) fn note(&self, checkpoint: &impl Serialize) -> Result<(), SinkError> {
+        let Folder::Kept { path, .. } = &*self.folder else { return Ok(()) };
+        let text = serde_json::to_vec(checkpoint).map_err(failed)?;
+        let fresh = path.join("checkpoint.new");
+        fs::write(&fresh, text).map_err(failed)?;
+        fs::rename(fresh, path.join("checkpoint.json")).map_err(failed)
+    }
+
+    /// Forgets everything: the verification is done, or begins anew.
+    pub(super) fn clear(&self) -> Result<(), SinkError> {
+        let Folder::Kept { path, .. } = &*self.folder else { return Ok(()) };
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "run" || extension == "json") {
+                fs::remove_file(path).map_err(failed)?;
             }
-            Ok(added)
-        })
-        .await
-    }
-
-    /// The next expectations in the order of their ids' bytes.
-    pub(super) async fn after(
-        &self,
-        id: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Expected)>, SinkError> {
-        let id = id.map(str::to_owned);
-        self.with(move |file| {
-            file.spill()?;
-            let mut select = file.connection.prepare_cached(
-                "SELECT id, lettered, state FROM expected
-                 WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2",
-            )?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows = select.query_map(params![id, limit], |row| {
-                let state: String = row.get(2)?;
-                Ok((row.get(0)?, Expected { lettered: row.get(1)?, state: decode(&state)? }))
-            })?;
-            rows.collect()
-        })
-        .await
+        }
+        Ok(())
     }
 }
 
-fn decode(state: &str) -> rusqlite::Result<State> {
-    serde_json::from_str(state).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-impl File {
+impl Inner {
     /// What was done with the letter of a record, if it has one.
     fn letter(&self, position: &Position) -> rusqlite::Result<Option<Option<Deed>>> {
         let mut select = self.connection.prepare_cached(
             "SELECT done FROM letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3",
         )?;
         let at = params![&*position.topic, position.partition, position.offset];
-        Ok(select.query_row(at, |row| row.get(0)).optional()?.map(deed))
-    }
-
-    fn spill(&mut self) -> rusqlite::Result<()> {
-        let mut pending: Vec<_> = self.pending.drain().collect();
-        pending.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
-        let transaction = self.connection.transaction()?;
-        {
-            let mut select =
-                transaction.prepare_cached("SELECT lettered, state FROM expected WHERE id = ?1")?;
-            let mut upsert = transaction
-                .prepare_cached("INSERT OR REPLACE INTO expected VALUES (?1, ?2, ?3)")?;
-            for (id, mut expected) in pending {
-                let before = select
-                    .query_row([&id], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
-                    .optional()?;
-                if let Some((lettered, state)) = before {
-                    let lettered: bool = lettered;
-                    expected.lettered |= lettered;
-                    expected.state = expected.state.merge(decode(&state)?);
-                }
-                let state = serde_json::to_string(&expected.state)
-                    .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-                upsert.execute(params![id, expected.lettered, state])?;
-            }
-        }
-        transaction.commit()
+        let done: Option<i64> = select.query_row(at, |row| row.get(0)).optional()?;
+        Ok(done.map(deed))
     }
 }

@@ -10,7 +10,6 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bowerbird_store::DocumentStore;
@@ -84,14 +83,13 @@ pub async fn run_into<L: EventLog, S: DocumentStore>(
         return Ok(());
     };
     reporter.set(Role::Running);
-    let writer = Arc::new(Writer {
-        log: log.clone(),
-        store: store.clone(),
-        projection: projection.clone(),
-        config: config.clone(),
-        reporter: reporter.clone(),
-        expects_existing: AtomicBool::new(false),
-    });
+    let writer = Arc::new(Writer::new(
+        log.clone(),
+        store.clone(),
+        projection.clone(),
+        config.clone(),
+        reporter.clone(),
+    ));
     let settings = Settings {
         bounds: Bounds {
             documents: config.batch_documents,

@@ -20,6 +20,7 @@ use crate::document;
 use crate::error::SinkError;
 use crate::merge::State;
 use crate::metrics as names;
+use crate::verify::summarised;
 
 /// So often a request may end without an answer in time before it is halved.
 const TIMEOUTS_BEFORE_SPLIT: u32 = 2;
@@ -54,6 +55,8 @@ pub(crate) struct Writer<L, S> {
     /// The last batch met mostly documents that were there already (an import done again, a
     /// replay): then reading first spares a write that would only conflict.
     pub expects_existing: AtomicBool,
+    /// See [`thorough`](Self::thorough).
+    pub thorough: bool,
 }
 
 /// An entity on its way into the store.
@@ -68,6 +71,23 @@ struct Unit {
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
+    pub(crate) fn new(
+        log: L,
+        store: S,
+        projection: Projection,
+        config: SinkConfig,
+        reporter: Reporter,
+    ) -> Self {
+        let expects_existing = AtomicBool::new(false);
+        Self { log, store, projection, config, reporter, expects_existing, thorough: false }
+    }
+
+    /// Looks at contents too: a document of the right event that says something else is written
+    /// over.
+    pub(crate) fn thorough(self) -> Self {
+        Self { expects_existing: AtomicBool::new(true), thorough: true, ..self }
+    }
+
     pub(crate) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
         let begun = Instant::now();
         let mut settled = Settled { bytes: batch.bytes(), ..Settled::default() };
@@ -282,7 +302,13 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             match document::read(&document) {
                 Ok(there) => {
                     let merged = unit.state.merge(there.clone());
-                    if there.says_as_much_as(&merged) {
+                    let same = |two: &State| match (&there.observed, &two.observed) {
+                        (Some(one), Some(two)) => {
+                            summarised(&one.content) == summarised(&two.content)
+                        }
+                        _ => true,
+                    };
+                    if there.says_as_much_as(&merged) && (!self.thorough || same(&merged)) {
                         settled.unchanged += 1;
                         settled.done(unit.records);
                     } else {

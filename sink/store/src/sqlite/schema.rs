@@ -23,7 +23,7 @@ const PAGE_BYTES: u32 = 8192;
 /// How far the write-ahead log grows before it is copied back, in pages (64 MiB).
 const CHECKPOINT_PAGES: u32 = 8192;
 /// What a connection may keep of the file in memory, in KiB.
-const CACHE_KIB: u32 = 16 << 10;
+const CACHE_KIB: u32 = 4 << 10;
 
 /// A database's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
