@@ -1,0 +1,271 @@
+//! A run: the work, the faults beside it, and what is found when they are over.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowerbird_stream::EventLog;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::corpus::{Archive, Corpus};
+use crate::crew::Crew;
+use crate::members::Commands;
+use crate::oracle::{Acked, Found, Oracle, Wrongs};
+use crate::plan::{Fault, Interrupted, Plan, What};
+use crate::proxy::{Mood, Proxy};
+use crate::services::Services;
+
+/// How long the log may take to have everything after the faults.
+const IMPORT: Duration = Duration::from_secs(120);
+/// How long the sinks may take to be level after that.
+const LEVEL: Duration = Duration::from_secs(90);
+const SAMPLED_EVERY: Duration = Duration::from_millis(1_500);
+/// What a sink may need: the three projections with what each holds between log and store, the
+/// clients' buffers, and the program itself.
+const MEMORY: u64 = 256 << 20;
+/// `sink.max_pending_bytes` of each projection.
+const PENDING: u64 = 2 << 20;
+
+/// What a run has shown.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub wrongs: Wrongs,
+    pub found: Found,
+    /// From the end of the last fault and of the work until everything is level.
+    pub recovery: Duration,
+    /// How long getting ready took, and the work with its faults.
+    pub phases: [Duration; 2],
+    /// The most memory that a sink had, in bytes.
+    pub peak: u64,
+    pub samples: u64,
+    /// Requests that the proxy has spoilt, by mood.
+    pub struck: String,
+}
+
+/// What the tasks of a run share.
+struct Stage {
+    plan: Plan,
+    services: Services,
+    proxy: Proxy,
+    crew: Crew,
+    commands: Commands,
+    wrongs: Mutex<Wrongs>,
+    over: AtomicBool,
+}
+
+/// Carries a plan out in `folder`, which keeps what everybody said.
+pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
+    let from = Instant::now();
+    services.reset().await;
+    let mut random = plan.random.clone();
+    let proxy = Proxy::start(services.store_address().await, random.branch()).await;
+    let mut store = services.store.clone();
+    store.set_port(Some(proxy.address.port())).unwrap();
+    let settings = [
+        ("BOWERBIRD__LOG__URL", format!("kafka://{}", services.brokers.join(","))),
+        ("BOWERBIRD__LOG__PARTITIONS", "6".to_owned()),
+        ("BOWERBIRD__LOG__REPLICATION", "3".to_owned()),
+        ("BOWERBIRD__STORE__URL", store.to_string()),
+        ("BOWERBIRD__STORE__TIMEOUT_MS", "3000".to_owned()),
+        ("BOWERBIRD__SINK__BATCH_DOCUMENTS", "60".to_owned()),
+        ("BOWERBIRD__SINK__MAX_PENDING_BYTES", PENDING.to_string()),
+        ("BOWERBIRD__SINK__COMMIT_INTERVAL_MS", "200".to_owned()),
+        ("BOWERBIRD__SINK__MAX_BACKOFF_MS", "2000".to_owned()),
+    ];
+    let commands = Commands::new(folder, &settings);
+    let mut corpus = Corpus::new(plan.seed, random.branch());
+    let archives = Arc::new(corpus.archives(folder));
+    let mut applying = commands.start("topics", &["topics", "apply"]);
+    let applied = applying.end(Duration::from_secs(60)).await;
+    assert!(applied.is_some_and(|status| status.success()), "topics apply: {applied:?}");
+
+    let ready = from.elapsed();
+    let crew = Crew::new(commands.clone(), plan.named, random.branch());
+    crew.scale(plan.members).await;
+    let stage = Arc::new(Stage {
+        services: services.clone(),
+        proxy,
+        crew,
+        commands: commands.clone(),
+        wrongs: Mutex::default(),
+        over: AtomicBool::new(false),
+        plan,
+    });
+    let mut oracle = Oracle::new(services.log(), services.store());
+    let watching = tokio::spawn({
+        let stage = Arc::clone(&stage);
+        let watched = Oracle::new(services.log(), services.store());
+        async move { stage.watch(watched).await }
+    });
+    let mut faults = JoinSet::new();
+    for lane in [stage.plan.store.clone(), stage.plan.brokers.clone(), stage.plan.sinks.clone()] {
+        let (stage, random) = (Arc::clone(&stage), random.branch());
+        faults.spawn(async move { stage.suffer(lane, random).await });
+    }
+    let importing = tokio::spawn({
+        let (stage, archives) = (Arc::clone(&stage), Arc::clone(&archives));
+        async move { stage.import(&archives).await }
+    });
+    let acked = stage.publish(&mut corpus).await;
+    importing.await.unwrap();
+    while let Some(ended) = faults.join_next().await {
+        ended.unwrap();
+    }
+    stage.crew.at_least_one().await;
+
+    let over = Instant::now();
+    let level = async {
+        while !oracle.is_level().await {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    if timeout(LEVEL, level).await.is_err() {
+        stage.wrong(format!("the sinks are not level {LEVEL:?} after the last fault"));
+    }
+    let phases = [ready, over.duration_since(from) - ready];
+    let mut report = Report { recovery: over.elapsed(), phases, ..Report::default() };
+    stage.over.store(true, Ordering::Relaxed);
+    report.samples = watching.await.unwrap();
+    report.wrongs.extend(stage.crew.stop().await);
+    report.peak = stage.crew.peak().await;
+    if report.peak > MEMORY {
+        stage.wrong(format!("a sink had {} MiB of memory", report.peak >> 20));
+    }
+    let (found, wrongs) = oracle.judge(&archives, &acked).await;
+    report.found = found;
+    report.wrongs.extend(wrongs);
+    let calm = commands.with("BOWERBIRD__STORE__URL", services.store.as_str());
+    report.wrongs.extend(verify(&calm).await);
+    report.struck = format!("{:?}", stage.proxy.struck());
+    report.wrongs.extend(std::mem::take(&mut *stage.wrongs.lock().unwrap()));
+    if let Some(stage) = Arc::into_inner(stage) {
+        stage.proxy.stop().await;
+    }
+    report
+}
+
+impl Stage {
+    fn wrong(&self, wrong: String) {
+        self.wrongs.lock().unwrap().push(wrong);
+    }
+
+    /// Samples the committed offsets until the run is over, and looks after the sinks meanwhile.
+    async fn watch(&self, mut oracle: Oracle) -> u64 {
+        let mut samples = 0;
+        while !self.over.load(Ordering::Relaxed) {
+            sleep(SAMPLED_EVERY).await;
+            let gone = self.crew.look().await;
+            gone.into_iter().for_each(|gone| self.wrong(gone));
+            if let Some(wrongs) = oracle.sample().await {
+                samples += 1;
+                wrongs.into_iter().for_each(|wrong| self.wrong(wrong));
+            }
+        }
+        samples
+    }
+
+    /// One fault after the other.
+    async fn suffer(&self, faults: Vec<Fault>, mut random: crate::random::Random) {
+        for Fault { after, lasts, what } in faults {
+            sleep(after).await;
+            let node = usize::try_from(random.between(1, 4)).unwrap();
+            match what {
+                What::StoreKilled if self.services.store_is_ours() => {
+                    self.services.kill_store(lasts).await;
+                }
+                What::StorePaused if self.services.store_is_ours() => {
+                    self.services.pause_store(lasts).await;
+                }
+                What::Store(mood) => self.be(mood, lasts).await,
+                What::StoreKilled => self.be(Mood::Refuse, lasts).await,
+                What::StorePaused => self.be(Mood::Silence, lasts).await,
+                What::BrokerKilled => self.services.kill_brokers(&[node], lasts).await,
+                What::QuorumKilled => {
+                    self.services.kill_brokers(&[node, node % 3 + 1], lasts).await;
+                }
+                What::BrokerPaused => self.services.pause_broker(node, lasts).await,
+                What::BrokersCut => self.services.cut_brokers(lasts).await,
+                What::SinkKilled => self.crew.kill_one(lasts).await,
+                What::SinkStopped => {
+                    self.crew.stop_one(lasts).await.into_iter().for_each(|wrong| self.wrong(wrong));
+                }
+                What::Scaled(members) => {
+                    self.crew.scale(members).await.into_iter().for_each(|wrong| self.wrong(wrong));
+                }
+            }
+        }
+    }
+
+    async fn be(&self, mood: Mood, lasts: Duration) {
+        self.proxy.set(mood);
+        sleep(lasts).await;
+        self.proxy.set(Mood::Calm);
+    }
+
+    /// Imports the archives, one after the other over the run, and each again until it has
+    /// succeeded.
+    async fn import(&self, archives: &[Archive]) {
+        let apart = self.plan.horizon() / u32::try_from(archives.len()).unwrap();
+        let from = Instant::now();
+        for (number, archive) in (0..).zip(archives) {
+            tokio::time::sleep_until(from + apart * number).await;
+            let path = archive.path.to_string_lossy();
+            let arguments = ["ingest", "archive", "--resume", &path];
+            let name = format!("ingest-{number}");
+            let deadline = Instant::now() + IMPORT;
+            let mut interrupted = self.plan.imports.get(number as usize).copied().flatten();
+            loop {
+                let mut importing = self.commands.start(&name, &arguments);
+                match interrupted.take() {
+                    Some(Interrupted::Killed(after)) => {
+                        sleep(after).await;
+                        importing.kill().await;
+                    }
+                    Some(Interrupted::Stopped(after)) => {
+                        sleep(after).await;
+                        importing.stop().await.unwrap_or_else(|wrong| self.wrong(wrong));
+                    }
+                    None => {
+                        let limit = deadline.saturating_duration_since(Instant::now());
+                        let ended = importing.end(limit).await;
+                        importing.panics().into_iter().for_each(|panic| self.wrong(panic));
+                        if ended.is_some_and(|status| status.success()) {
+                            break;
+                        }
+                    }
+                }
+                if Instant::now() > deadline {
+                    self.wrong(format!("{name} has not succeeded within {IMPORT:?}"));
+                    break;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// Publishes records through the run, and keeps those that were acknowledged.
+    async fn publish(&self, corpus: &mut Corpus) -> Acked {
+        let log = self.services.log();
+        let mut acked = Acked::default();
+        let from = Instant::now();
+        while from.elapsed() < self.plan.horizon() {
+            let records = corpus.records(12);
+            let answers = log.publish(records.clone()).await;
+            let taken = answers.into_iter().zip(records);
+            acked.0.extend(taken.filter_map(|(answer, sent)| Some((answer.ok()?, sent))));
+            sleep(Duration::from_millis(150)).await;
+        }
+        acked
+    }
+}
+
+/// What the command itself says of log and documents.
+async fn verify(commands: &Commands) -> Wrongs {
+    let mut verifying = commands.start("verify", &["verify", "--output", "json"]);
+    match verifying.end(Duration::from_secs(120)).await {
+        Some(status) if status.success() => Wrongs::new(),
+        ended => vec![format!("verify ended with {ended:?}: {:.2000}", verifying.answered())],
+    }
+}

@@ -1,0 +1,149 @@
+//! What a record of the log must come to, read independently of the sink: from the envelope's
+//! headers and from what the corpus is known to hold.
+
+use std::collections::BTreeMap;
+
+use bowerbird_stream::{Record, topic};
+use jiff::Timestamp;
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::corpus::FORBIDDEN;
+use crate::proxy::MAX_BODY;
+
+/// The databases, by the topics that fill them.
+pub const DATABASES: [(&str, &[&str]); 3] = [
+    (topic::POSTS, &[topic::POSTS, topic::NOTICES]),
+    (topic::FEATURES, &[topic::FEATURES]),
+    (topic::JOURNAL, &[topic::JOURNAL]),
+];
+
+/// An observation of an entity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    pub time: Timestamp,
+    /// XXH3-128 of the payload: of two at the same time the greater counts.
+    pub hash: u128,
+    /// The document's type.
+    pub kind: &'static str,
+    pub text: Option<String>,
+    pub place: bool,
+}
+
+/// When a notice was given, and its event's id.
+pub type Notice = (Timestamp, String);
+
+/// What a record says.
+#[derive(Clone, Debug)]
+pub enum Meaning {
+    /// Of an entity: its document's id, and what is said.
+    Seen(String, Seen),
+    /// A notice of a kind, about what this document is of.
+    Notice(String, &'static str, Notice),
+    /// Nothing: it must become a dead letter.
+    Poison,
+}
+
+/// Reads a record of any topic but the dead letters.
+pub fn of(record: &Record) -> Meaning {
+    read(record).unwrap_or(Meaning::Poison)
+}
+
+fn read(record: &Record) -> Option<Meaning> {
+    let header = |name: &str| record.headers.text(name);
+    let key = std::str::from_utf8(record.key.as_deref()?).ok()?.to_owned();
+    let time: Timestamp = header("ce_time")?.parse().ok()?;
+    let event = header("ce_id")?.to_owned();
+    let payload = record.value.as_deref();
+    let hash = xxh3_128(payload.unwrap_or_default());
+    let body: Option<Value> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
+    let seen = |kind, text, place| Seen { time, hash, kind, text, place };
+    Some(match (&*record.position.topic, header("ce_type")?) {
+        (topic::POSTS, "post.erased") => Meaning::Notice(key, "removal", (time, event)),
+        (topic::POSTS, _) => {
+            let (text, place) = post(&key, &body?)?;
+            let refused = text.contains(FORBIDDEN) || payload?.len() > MAX_BODY;
+            match refused || key.starts_with('_') {
+                true => Meaning::Poison,
+                false => Meaning::Seen(key, seen("post", Some(text), place)),
+            }
+        }
+        (topic::NOTICES, _) => {
+            let id = match header("ce_subject")? {
+                "user" => format!("user:{key}"),
+                _ => key,
+            };
+            Meaning::Notice(id, notice(&body?)?, (time, event))
+        }
+        (topic::FEATURES, "feature.observed") => Meaning::Seen(key, seen("feature", None, false)),
+        (topic::FEATURES, _) => Meaning::Seen(key, seen("vanished", None, false)),
+        _ => Meaning::Seen(event, seen("journal", None, false)),
+    })
+}
+
+/// The text of a post, and whether it tells where it was made.
+fn post(key: &str, body: &Value) -> Option<(String, bool)> {
+    let post = body.get("data").unwrap_or(body);
+    let id = post.get("id_str").or_else(|| post.get("id"))?.as_str()?;
+    let text = post.get("full_text").or_else(|| post.get("text"))?.as_str()?;
+    let place = post.get("geo").is_some() || post.get("place").is_some();
+    (id == key).then(|| (text.to_owned(), place))
+}
+
+fn notice(body: &Value) -> Option<&'static str> {
+    let word = match body.get("action") {
+        Some(action) => action.as_str()?,
+        None => body.as_object()?.keys().next()?,
+    };
+    Some(match word {
+        "delete" | "user_suspend" => "removal",
+        "undelete" => "restoration",
+        "scrub_geo" => "geo_scrub",
+        "withheld" => "withheld",
+        _ => return None,
+    })
+}
+
+/// All that is known of one entity.
+#[derive(Clone, Debug, Default)]
+pub struct Entity {
+    seen: Vec<Seen>,
+    pub notices: BTreeMap<&'static str, Notice>,
+}
+
+impl Entity {
+    pub fn see(&mut self, seen: Seen) {
+        self.seen.push(seen);
+    }
+
+    pub fn hear(&mut self, kind: &'static str, notice: Notice) {
+        let held = self.notices.entry(kind).or_insert_with(|| notice.clone());
+        *held = held.clone().max(notice);
+    }
+
+    /// What its document shows.
+    pub fn shown(&self) -> Option<Seen> {
+        let removed = self.notices.get("removal").map(|(time, _)| *time);
+        let scrubbed = self.notices.get("geo_scrub").map(|(time, _)| *time);
+        let newest = self.seen.iter().filter(|seen| removed.is_none_or(|at| seen.time > at)).max();
+        newest.cloned().map(|seen| Seen {
+            place: seen.place && scrubbed.is_none_or(|at| seen.time > at),
+            ..seen
+        })
+    }
+
+    /// The type of its document.
+    pub fn kind(&self, id: &str) -> &'static str {
+        if let Some(seen) = self.shown() {
+            return seen.kind;
+        }
+        let removal = self.notices.get("removal").map(|(time, _)| time);
+        let restoration = self.notices.get("restoration").map(|(time, _)| time);
+        match removal {
+            _ if id.starts_with("user:") => "user",
+            None => "notice",
+            Some(removal) if restoration.is_some_and(|restored| restored > removal) => "restored",
+            Some(_) => "removed",
+        }
+    }
+}
