@@ -176,14 +176,26 @@ pub async fn again<S: DocumentStore>(
     let mut comparison = Comparison { only_live: 0, only_new: 0, differ: 0, ..before };
     let ids = std::mem::take(&mut comparison.ids);
     for ids in ids.chunks(PAGE) {
-        let ours = store.fetch(live, ids).await?;
-        let theirs = store.fetch(new, ids).await?;
+        let ours = fetch(store, live, ids).await?;
+        let theirs = fetch(store, new, ids).await?;
         for (id, (ours, theirs)) in ids.iter().zip(ours.into_iter().zip(theirs)) {
             let sum = |document: Option<Document>| document.map(|one| checksum(&one, content));
             comparison.pair(id, sum(ours), sum(theirs));
         }
     }
     Ok(comparison)
+}
+
+/// A database that is not there holds none of them.
+async fn fetch<S: DocumentStore>(
+    store: &S,
+    database: &str,
+    ids: &[String],
+) -> Result<Vec<Option<Document>>, SinkError> {
+    match store.fetch(database, ids).await {
+        Err(StoreError::MissingDatabase { .. }) => Ok(vec![None; ids.len()]),
+        found => Ok(found?),
+    }
 }
 
 /// The documents of a database, page by page.

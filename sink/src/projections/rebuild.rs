@@ -25,7 +25,7 @@ use crate::worker::SinkReport;
 /// How often documents that differ from the live ones are looked at again, and how long is waited
 /// before: the live pipeline may be ahead or behind by what it is just writing.
 const LOOKS: u32 = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(700);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
 
 /// The job's note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

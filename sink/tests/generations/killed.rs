@@ -1,0 +1,67 @@
+//! Killed at every write that a rebuild, a switch and a rollback make, before and after it.
+
+use bowerbird_sink::projections::Standing;
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::bed::{Bed, Dying, SECOND, arrive};
+
+/// Rebuilds, switches and goes back, in a process that dies at one of its writes; says whether it
+/// came to its end.
+async fn all_of_it(bed: &Bed, dying: &Dying) -> bool {
+    let work = async {
+        let generations = bed.generations(dying);
+        let pointer = generations.pointer(&bed.base).await.unwrap();
+        let there = |standing| pointer.generations.values().any(|one| one.state == standing);
+        // Whoever starts the commands again goes by what the pointer says.
+        if !there(Standing::Ready) && !there(Standing::Kept) {
+            bed.rebuild(dying, &SECOND).await.unwrap();
+        }
+        bed.switch(dying, 2).await.unwrap();
+        bed.switch(dying, 1).await.unwrap();
+        bed.switch(dying, 2).await.unwrap();
+    };
+    bed.lives(dying, work).await.is_some()
+}
+
+async fn dies_at(write: usize, after: bool) -> bool {
+    let bed = Bed::new().await;
+    let enough = CancellationToken::new();
+    let arriving = tokio::spawn(arrive(bed.log.clone(), enough.clone()));
+    let sink = bed.start();
+    let dying = Dying::at(write, after);
+    let lived = all_of_it(&bed, &dying).await;
+    // The sink's process, too, is killed, and started again.
+    sink.kill().await;
+    let sink = bed.start();
+    if !lived {
+        let pointer = bed.generations(&Dying::default()).pointer(&bed.base).await.unwrap();
+        let live: Vec<_> = pointer
+            .generations
+            .iter()
+            .filter(|(_, one)| one.state == Standing::Live)
+            .map(|(number, _)| *number)
+            .collect();
+        assert_eq!(live, [pointer.live], "killed at write {write}, after: {after}");
+        assert!(all_of_it(&bed, &Dying::default()).await);
+    }
+    enough.cancel();
+    let expected = arriving.await.unwrap();
+    bed.level().await;
+    bed.holds(2, &expected).await;
+    // The former one is sound too, and takes the rest.
+    bed.switch(&Dying::default(), 1).await.unwrap();
+    bed.level().await;
+    bed.holds(1, &expected).await;
+    sink.stop().await;
+    lived
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_write_nothing_is_missed_and_nothing_is_in_the_wrong_generation() {
+    let cases: Vec<_> = (0..14).flat_map(|write| [(write, false), (write, true)]).collect();
+    // Beside each other: each is mostly waiting.
+    let runs = join_all(cases.iter().map(|&(write, after)| dies_at(write, after))).await;
+    let died = runs.into_iter().filter(|lived| !lived).count();
+    assert!(died >= 20, "only {died} of {} were killed: they make fewer writes now", cases.len());
+}

@@ -1,0 +1,123 @@
+//! Rebuilding, switching and going back.
+
+use bowerbird_sink::SinkError;
+use bowerbird_sink::mapping::Mapping;
+use bowerbird_sink::meta::job::Job;
+use bowerbird_sink::projections::switch::drop_generation;
+use bowerbird_sink::projections::{Refusal, Standing};
+use bowerbird_store::DocumentStore;
+use bowerbird_stream::topic;
+use tokio_util::sync::CancellationToken;
+
+use super::bed::{Bed, Dying, SECOND, arrive, post, within, worker};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_mapping_goes_live_and_back_while_events_arrive() {
+    let bed = Bed::new().await;
+    let alive = Dying::default();
+    let generations = bed.generations(&alive);
+    let enough = CancellationToken::new();
+    let arriving = tokio::spawn(arrive(bed.log.clone(), enough.clone()));
+    let sink = bed.start();
+    within("some documents", async {
+        while bed.store.database("posts").await.unwrap().is_none_or(|found| found.documents < 100) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let checked = bed.rebuild(&alive, &SECOND).await.unwrap();
+    assert_eq!((checked.live.differences(), checked.live.content), (0, false));
+    let pointer = generations.pointer(&bed.base).await.unwrap();
+    assert_eq!((pointer.live, pointer.generations[&2].state), (1, Standing::Ready));
+    let switched = bed.switch(&alive, 2).await.unwrap();
+    assert_eq!((switched.from, switched.to), (1, 2));
+    // The sink finds out by itself, and events go on arriving.
+    bed.level().await;
+    let back = generations.pointer(&bed.base).await.unwrap().predecessor(&bed.base).unwrap();
+    let switched = bed.switch(&alive, back).await.unwrap();
+    assert_eq!((switched.from, switched.to), (2, 1));
+    enough.cancel();
+    let expected = arriving.await.unwrap();
+    bed.level().await;
+    bed.holds(1, &expected).await;
+    // The other one is as far as its group says, and takes the rest when it goes live again.
+    bed.switch(&alive, 2).await.unwrap();
+    bed.level().await;
+    bed.holds(2, &expected).await;
+    sink.stop().await;
+
+    // What is live can't be dropped; what is not is gone, with its database.
+    let live = drop_generation(&bed.log, &generations, &bed.base, 2).await;
+    assert!(matches!(live, Err(SinkError::Generation(Refusal::Standing { .. }))), "{live:?}");
+    drop_generation(&bed.log, &generations, &bed.base, 1).await.unwrap();
+    assert!(bed.store.database("posts").await.unwrap().is_none());
+    let pointer = generations.pointer(&bed.base).await.unwrap();
+    assert_eq!(pointer.generations.keys().copied().collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_mapping_gives_the_same_documents() {
+    let bed = Bed::new().await;
+    bed.publish(topic::POSTS, (0..500).map(|id| post(id, 1))).await;
+    let sink = bed.start();
+    bed.level().await;
+    let checked = bed.rebuild(&Dying::default(), &Mapping::CURRENT).await.unwrap();
+    let live = &checked.live;
+    assert_eq!((live.live, live.new, live.differences(), live.content), (500, 500, 0, true));
+    assert_eq!((live.buckets_differ(), live.live_buckets.len()), (0, 16));
+    let same = (bed.documents("posts").await, bed.documents("posts-2").await);
+    assert_eq!(same.0, same.1);
+
+    // What somebody did to the live one shows, and is no reason against the new one.
+    let mut documents = bed.store.scan("posts", None, 2).await.unwrap();
+    let mut spoilt = documents.remove(0);
+    let mut body: serde_json::Value = serde_json::from_str(spoilt.body.get()).unwrap();
+    body["text"] = "spoilt".into();
+    spoilt.body = bowerbird_store::Body::of(&body).unwrap();
+    bed.store.write("posts", &[spoilt]).await.unwrap();
+    let checked = bed.rebuild(&Dying::default(), &Mapping::CURRENT).await.unwrap();
+    assert_eq!((checked.live.differ, checked.live.buckets_differ()), (1, 1));
+    assert!(checked.log.is_clean());
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_do_not_do_the_same_job() {
+    let bed = Bed::new().await;
+    let generations = bed.generations(&Dying::default());
+    let begin = async |_: Option<u32>| Ok(0);
+    let first = Job::claim(generations.meta(), "j".to_owned(), &worker(7), begin).await.unwrap();
+    let second = Job::claim(generations.meta(), "j".to_owned(), &worker(8), begin).await;
+    let error = second.unwrap_err().to_string();
+    assert!(error.contains("process 7 on here"), "{error}");
+    // Who takes over after the first was killed is not disturbed by it.
+    let mut successor = worker(8);
+    successor.lives = |_| false;
+    let mut next = Job::claim(generations.meta(), "j".to_owned(), &successor, begin).await.unwrap();
+    let mut first = first;
+    let late = first.save().await.unwrap_err();
+    assert!(matches!(late, SinkError::Contended { .. }), "{late}");
+    next.save().await.unwrap();
+    // Let go, it can be taken at once.
+    next.release().await.unwrap();
+    Job::claim(generations.meta(), "j".to_owned(), &worker(9), begin).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_switches_one_loses_and_says_so() {
+    let bed = Bed::new().await;
+    bed.publish(topic::POSTS, (0..10).map(|id| post(id, 1))).await;
+    let alive = Dying::default();
+    bed.rebuild(&alive, &SECOND).await.unwrap();
+    let generations = bed.generations(&alive);
+    let stale = generations.change(&bed.base, |now, time| {
+        // Somebody else is faster.
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(bed.switch(&alive, 2)).unwrap();
+        });
+        Ok((now.dropping(&bed.base, 2, time)?, ()))
+    });
+    assert!(matches!(stale.await, Err(SinkError::Contended { .. })));
+    assert_eq!(generations.pointer(&bed.base).await.unwrap().live, 2);
+}
