@@ -119,11 +119,12 @@ async fn work(
     rebuild.fill(&mut filled, show).await?;
     bar.finish_and_clear();
     let Projection { name, database, .. } = rebuild.projection().clone();
-    rebuild.meanwhile(shutdown.unless(deployer.deploy_all(name, &database))).await??;
+    let deploying = shutdown.unless(deployer.deploy_all(name, &database));
+    Box::pin(rebuild.meanwhile(deploying)).await??;
     rebuild.fill(&mut filled, |_| {}).await?;
     let bar = progress::counter("compared");
     let checking = rebuild.check(|looked_at| bar.set_position(looked_at));
-    let checked = shutdown.unless(async { Ok(checking.await?) }).await;
+    let checked = Box::pin(shutdown.unless(async { Ok(checking.await?) })).await;
     bar.finish_and_clear();
     let checked = checked?;
     let live = with.generations.database(name).await?;
