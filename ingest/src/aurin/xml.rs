@@ -101,9 +101,17 @@ enum Step<'a> {
 fn walk(xml: &str, mut visit: impl FnMut(&[String], Step<'_>)) -> Result<(), Fault> {
     let mut reader = Reader::from_str(xml);
     let mut path: Vec<String> = Vec::new();
+    let mut has_root = false;
     let broken = |error: quick_xml::Error| Fault::NotData(format!("broken XML ({error})"));
     loop {
-        match reader.read_event().map_err(broken)? {
+        let event = reader.read_event().map_err(broken)?;
+        if let Event::Start(_) | Event::Empty(_) = event
+            && path.is_empty()
+            && std::mem::replace(&mut has_root, true)
+        {
+            return Err(Fault::NotData("XML with more than one root".to_owned()));
+        }
+        match event {
             Event::Start(tag) => {
                 path.push(tag.local_name().as_ref().to_owned());
                 visit(&path, Step::Start(&tag));
@@ -125,6 +133,9 @@ fn walk(xml: &str, mut visit: impl FnMut(&[String], Step<'_>)) -> Result<(), Fau
                     visit(&path, Step::Text(text));
                 }
             },
+            Event::Eof if !path.is_empty() => {
+                return Err(Fault::NotData("XML that ends in the middle".to_owned()));
+            }
             Event::Eof => return Ok(()),
             _ => {}
         }
@@ -154,6 +165,10 @@ mod tests {
         assert_eq!(types[0].title, "Income & <more>");
         assert_eq!((types[1].name.as_str(), types.len()), ("d:e", 2));
         assert!(matches!(capabilities("<html></html>"), Err(Fault::NotData(_))));
+        // Cut off, it might lack the type that is asked for: that is no answer.
+        let cut = capabilities(&xml[..xml.len() - 30]).unwrap_err();
+        assert!(matches!(&cut, Fault::NotData(_)) && cut.is_transient(), "{cut}");
+        assert!(capabilities(&format!("{xml}<FeatureCollection/>")).is_err());
     }
 
     #[test]

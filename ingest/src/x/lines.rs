@@ -72,10 +72,8 @@ impl Lines {
     }
 
     fn add(&mut self, part: &[u8]) {
-        if self.passed > 0 {
-            self.passed += part.len();
-        } else if self.line.len() + part.len() > self.max_item_bytes {
-            self.passed = self.line.len() + part.len();
+        if self.passed > 0 || self.line.len() + part.len() > self.max_item_bytes {
+            self.passed = self.passed.max(self.line.len()) + part.len();
             let room = KEPT_BYTES.saturating_sub(self.line.len()).min(part.len());
             self.line.extend_from_slice(&part[..room]);
         } else {
@@ -117,6 +115,18 @@ mod tests {
             prop_assert_eq!(out, expected.as_bytes());
             prop_assert_eq!(rejected.len(), pairs().filter(|pair| !fits(pair)).count());
             prop_assert_eq!(reader.left(), 0);
+        }
+    }
+
+    #[test]
+    fn as_much_of_a_long_line_is_kept_however_it_is_cut() {
+        let text = format!("{}\n", "x".repeat(100));
+        for cut in [1, 7, 200] {
+            let (mut reader, mut rejected) = (Lines::new(10), VecDeque::new());
+            for piece in text.as_bytes().chunks(cut) {
+                assert!(reader.take(piece, &mut rejected).is_empty());
+            }
+            assert_eq!((rejected[0].bytes.len(), rejected[0].size), (100, 100), "{cut}");
         }
     }
 
