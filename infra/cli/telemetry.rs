@@ -49,7 +49,7 @@ fn level(cli: &Cli) -> &'static str {
         (true, _) => "error",
         // Its live status tells the rest.
         (false, 0) if matches!(cli.command, Command::Up(_)) => {
-            "warn,bowerbird::up=info,bowerbird_stream::status=info"
+            "warn,bowerbird::up=info,bowerbird_stream::status=info,bowerbird_sink::projections=info"
         }
         (false, 0) if cli.command.is_service() => "warn,bowerbird=info",
         (false, 0) => "warn",

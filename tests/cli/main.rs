@@ -5,6 +5,7 @@
 
 mod configuration;
 mod dead_letters;
+mod generations;
 mod harness;
 mod secrets;
 mod services;

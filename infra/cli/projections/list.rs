@@ -3,6 +3,7 @@
 use bowerbird_sink::Projection;
 use bowerbird_sink::projections::{Standing, fill};
 use bowerbird_store::DocumentStore as _;
+use bowerbird_stream::LogError;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ struct Row {
     group: String,
     mapping: u32,
     documents: Option<u64>,
-    behind: u64,
+    behind: Option<u64>,
     created: Option<Timestamp>,
     since: Option<Timestamp>,
 }
@@ -33,7 +34,12 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
         for (number, generation) in pointer.generations {
             let (database, group) = (generation.database, generation.group);
             let projection = Projection { group: group.clone(), ..base.clone() };
-            let standing = fill::standing(&with.log, &projection).await?;
+            let behind = match fill::standing(&with.log, &projection).await {
+                Ok(standing) => Some(standing.behind()),
+                // Nothing was harvested yet.
+                Err(LogError::MissingTopic { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
             let documents = with.store.database(&database).await?.map(|found| found.documents);
             rows.push(Row {
                 projection: base.name,
@@ -43,7 +49,7 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
                 group,
                 mapping: generation.mapping,
                 documents,
-                behind: standing.behind(),
+                behind,
                 created: generation.created,
                 since: generation.since,
             });
@@ -70,7 +76,7 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
             row.group.clone(),
             row.mapping.to_string(),
             maybe(row.documents.map(|count| count.to_string())),
-            row.behind.to_string(),
+            maybe(row.behind.map(|count| count.to_string())),
             maybe(row.since.map(|since| since.to_string())),
         ]
     })?;

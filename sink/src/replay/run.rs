@@ -85,9 +85,8 @@ pub async fn replay<L: EventLog, S: DocumentStore>(
         _ => plan(*log, generations, &config.asked, Timestamp::now()).await,
     };
     let mut job = Job::claim(generations.meta(), id.clone(), worker, begin).await?;
-    if resumed {
-        tracing::info!(replay = id, begun = %job.work.started, "goes on where it stopped");
-    }
+    let (done, offsets) = job.work.progress();
+    tracing::info!(replay = id, resumed, done, offsets, "replay begins");
     if job.work.finished.is_none() {
         let target = Target::new(*log, generations, &job.work.place, config, reporter).await?;
         let moved = Moving { log: *log, config, target: Arc::new(target), cancel };

@@ -1,6 +1,5 @@
 //! Where replayed records go: settled into a database as the sink does, or published again.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -73,15 +72,11 @@ impl<L: EventLog, S: DocumentStore> Target<L, S> {
         }
         let config =
             SinkConfig { create_databases: may_create, once: false, ..config.sink.clone() };
-        let expects_existing = AtomicBool::new(generation.is_some());
-        Ok(Self::Documents(Arc::new(Writer {
-            log,
-            store,
-            projection,
-            config,
-            reporter,
-            expects_existing,
-            thorough: false,
+        let writer = Writer::new(log, store, projection, config, reporter);
+        // Most of it is there, and what somebody has spoilt is to be mended.
+        Ok(Self::Documents(Arc::new(match generation {
+            Some(_) => writer.thorough(),
+            None => writer,
         })))
     }
 
