@@ -85,6 +85,7 @@ impl Poller {
                 break;
             }
             self.probe();
+            self.place();
         }
         leave(self.consumer);
     }
@@ -310,6 +311,42 @@ impl Poller {
             }
             Err(error) => self.handover.tell(|state| state.trouble(error)),
         }
+    }
+
+    /// Places the partitions for which it could not be asked where they begin when they were
+    /// assigned. librdkafka looks for itself then, but where the broker's answer is an error it
+    /// leaves a partition standing until it is assigned anew (`rd_kafka_assignment_apply_offsets`).
+    fn place(&mut self) {
+        if Instant::now() < self.probe_at {
+            return;
+        }
+        let standing: Vec<_> = {
+            let state = self.handover.lock();
+            let standing = state.owned.iter().filter(|(_, owned)| owned.next < 0);
+            standing.map(|(partition, _)| partition.clone()).collect()
+        };
+        if standing.is_empty() {
+            return;
+        }
+        let context = self.consumer.context();
+        match of(&standing).and_then(|list| context.begins(&self.consumer, &list)) {
+            Ok(begins) => {
+                for (partition, begin) in begins.into_iter().filter(|(_, begin)| begin.next >= 0) {
+                    self.restart(&partition, begin.next);
+                    self.handover.tell(|state| {
+                        state.events.extend(begin.overtaken.map(Delivery::Trouble));
+                        if let Some(owned) = state.owned.get_mut(&partition) {
+                            owned.next = begin.next;
+                        }
+                    });
+                }
+            }
+            Err(error) => {
+                let trouble = fault(&error, &self.address, None, &context.health);
+                self.handover.tell(|state| state.trouble(trouble));
+            }
+        }
+        self.probe_at = Instant::now() + PROBE;
     }
 
     /// Whether a topic is there, and we may read it for our group.
