@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bowerbird_store::DocumentStore;
+use bowerbird_store::{DocumentStore, StoreError};
 use bowerbird_stream::EventLog;
 use bowerbird_stream::status::Reporter;
 use jiff::Timestamp;
@@ -102,7 +102,13 @@ impl<'a, L: EventLog, S: DocumentStore> Rebuild<'a, L, S> {
         job.work.generation = Some(number);
         job.save().await?;
         let projection = generations.projection(base, &pointer, number)?;
-        meta.store().create_database(&projection.database).await?;
+        let (store, database) = (meta.store(), &projection.database);
+        if with.config.create_databases {
+            store.create_database(database).await?;
+        } else if store.database(database).await?.is_none() {
+            let (address, database) = (store.address(), database.clone());
+            return Err(StoreError::MissingDatabase { address, database }.into());
+        }
         Ok(Self { with, job, number, projection })
     }
 

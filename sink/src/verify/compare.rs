@@ -61,10 +61,13 @@ pub(super) fn judge(
         let detail = format!("it has {}, the log only says {}", tell(there), tell(&want.state));
         return Judged::Differs(Kind::Ahead, detail);
     }
-    // Of the same event, after the same notices.
+    // Of the same event, after the same notices. A copy that stands elsewhere may have come another
+    // way, and tells so; which copy a document was made from makes no difference.
     let content = |state: &State| state.observed.as_ref().map(|seen| seen.content.clone());
+    let position = |state: &State| state.observed.as_ref().map(|seen| seen.stamp.position.clone());
     if !may_be_young
         && want.state.says_as_much_as(&merged)
+        && position(there) == position(&want.state)
         && content(there) != content(&want.state)
     {
         let detail =
@@ -136,6 +139,20 @@ mod tests {
         }
         let foreign = judge(&Err("foreign".to_owned()), None, &level);
         assert_eq!(foreign, Judged::Differs(Kind::Unexpected, "foreign".to_owned()));
+    }
+
+    #[test]
+    fn a_copy_that_came_another_way_is_no_other_content() {
+        let level = Young::default();
+        let says = |offset, text: &str| {
+            let mut state = seen(1, offset);
+            state.observed.as_mut().unwrap().content = Content(text.to_owned());
+            state
+        };
+        let bounds = HashMap::from([(Partition::new("posts", 0), 100)]);
+        let level = Young { bounds, ..level };
+        assert_eq!(kind(says(5, "a"), Some(says(9, "b")), false, &level), None);
+        assert_eq!(kind(says(9, "a"), Some(says(9, "b")), false, &level), Some(Kind::Different));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bowerbird_sink::meta::job::Job;
 use bowerbird_sink::projections::switch::drop_generation;
 use bowerbird_sink::projections::{Refusal, Standing};
 use bowerbird_store::DocumentStore;
-use bowerbird_stream::topic;
+use bowerbird_stream::{Event, topic};
 use tokio_util::sync::CancellationToken;
 
 use super::bed::{Bed, Dying, SECOND, arrive, post, within, worker};
@@ -60,12 +60,16 @@ async fn a_new_mapping_goes_live_and_back_while_events_arrive() {
 async fn the_same_mapping_gives_the_same_documents() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, (0..500).map(|id| post(id, 1))).await;
+    // What can't become a document has a letter of each group's own.
+    let broken = Event { value: Some("{\"id\":".into()), ..post(1_000, 1) };
+    bed.publish(topic::POSTS, [broken]).await;
     let sink = bed.start();
     bed.level().await;
     let checked = bed.rebuild(&Dying::default(), &Mapping::CURRENT).await.unwrap();
     let live = &checked.live;
     assert_eq!((live.live, live.new, live.differences(), live.content), (500, 500, 0, true));
     assert_eq!((live.buckets_differ(), live.live_buckets.len()), (0, 16));
+    assert_eq!(checked.log.projections[0].dead_letters, 1);
     let same = (bed.documents("posts").await, bed.documents("posts-2").await);
     assert_eq!(same.0, same.1);
 
