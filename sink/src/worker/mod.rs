@@ -165,6 +165,9 @@ type Joined = Result<Result<Settled, SinkError>, tokio::task::JoinError>;
 impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     /// Until it is cancelled, fails, or has reached the ends.
     async fn work(&mut self, cancel: &CancellationToken) -> Result<(), SinkError> {
+        // Shorter than the time between two commits, each of which ends a wait: else it would never
+        // be heard that nothing new has come.
+        let wait = WAIT.min(self.writer.config.commit_interval / 2);
         loop {
             let (wake, room) = (self.core.wake_at(), self.core.room());
             let input = tokio::select! {
@@ -176,7 +179,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                         return Err(error);
                     }
                 },
-                delivery = self.consumer.next(room, WAIT), if self.core.listens() => {
+                delivery = self.consumer.next(room, wait), if self.core.listens() => {
                     match self.delivered(delivery?).await? {
                         Some(input) => input,
                         None => return Ok(()),
