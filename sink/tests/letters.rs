@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bowerbird_stream::dead_letter::{DeadLetters, Discarded, Filter, Letter, Redrive, Redriven};
 use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::{EventLog, Headers, topic};
 use bytes::Bytes;
-use harness::{Bed, post};
+use harness::{Bed, post, within};
 use tokio_util::sync::CancellationToken;
 
 fn redrive(filter: Filter) -> Redrive {
@@ -101,4 +102,32 @@ async fn a_record_whose_letter_would_be_too_large_keeps_nobody_waiting() {
     assert_eq!((done.letters, done.refused), (2, 0), "{done:?}");
     let report = bed.once().await.unwrap();
     assert_eq!((report.records, report.dead_letters), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_topic_for_letters_the_sink_waits_visibly_and_goes_on() {
+    let mut bed = Bed::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    bed.log = SqliteLog::open(folder.path().join("log.sqlite")).await.unwrap();
+    let mut topics = topic::declared(1, 1, 1 << 20);
+    let letters = topics.pop().unwrap();
+    assert_eq!(letters.name, topic::DEAD_LETTERS);
+    bed.log.apply_topics(&topics, false).await.unwrap();
+    let mut broken = post(1, 1);
+    broken.value = Some(Bytes::from_static(b"{\"id\":"));
+    bed.publish(topic::POSTS, [broken, post(2, 1)]).await;
+
+    let mut sink = bed.start();
+    let reason = sink.paused().await;
+    assert!(reason.contains("dead-letters does not exist"), "{reason}");
+    bed.log.apply_topics(&[letters], false).await.unwrap();
+    within("the sink to go on", async {
+        while bed.count().await < 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let report = sink.stop().await;
+    assert_eq!((report.written, report.dead_letters), (1, 1));
+    assert_eq!(bed.letters().await.len(), 1);
 }

@@ -37,6 +37,7 @@ struct Brief {
     time: Timestamp,
     state: &'static str,
     reason: String,
+    #[serde(rename = "type")]
     kind: Option<String>,
     origin: Option<String>,
     group: String,

@@ -361,7 +361,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                     Err(error @ LogError::TooLarge { .. }) => {
                         failed.push(dead_letter::shortened(record).ok_or(error)?);
                     }
-                    Err(error) if error.is_transient() || error.pauses() => {
+                    Err(error) if mends(&error) => {
                         failed.push(record);
                         trouble = Some(error);
                     }
@@ -433,6 +433,12 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         }
         answer
     }
+}
+
+/// Whether the log may take it later: by itself, or when an operator has mended what is wrong.
+fn mends(error: &LogError) -> bool {
+    let missing = matches!(error, LogError::MissingTopic { .. });
+    missing || error.is_transient() || error.pauses()
 }
 
 fn policy(config: &SinkConfig) -> RetryPolicy {

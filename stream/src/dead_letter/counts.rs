@@ -20,6 +20,7 @@ pub struct Group {
     /// Why they were given up.
     pub reason: String,
     /// The event type; `-` where there is none.
+    #[serde(rename = "type")]
     pub kind: String,
     /// The topic that they came from; `-` for what never was in the log.
     pub topic: String,
