@@ -66,7 +66,11 @@ fn a_killed_replay_goes_on_and_nobody_else_does_it_meanwhile() {
     slow.signal("KILL");
     assert_eq!(slow.end().code, None);
 
-    // The same host sees at once that the process is dead.
+    // The same host sees at once that the process is dead. A signal leaves it in order.
+    let slow = Service::start(bowerbird(folder, &[&replay[..], &["--rate", "200", "-v"]].concat()));
+    slow.logs("replay begins");
+    slow.signal("TERM");
+    slow.end().ends(1).says(&["the same command goes on where it stopped"]);
     let ran = run(folder, &[&replay[..], &["--output", "json"]].concat()).ends(0).json();
     assert_eq!(ran["resumed"], true, "{ran}");
     let counts = &ran["work"]["counts"];

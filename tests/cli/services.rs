@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use bowerbird_testbed::wire::{http, serve};
+use tokio::task::JoinSet;
+
 use crate::harness::{Service, bowerbird, eventually, folder, run};
 
 fn posts_in_log(folder: &Path) -> u64 {
@@ -49,9 +52,20 @@ fn a_second_signal_leaves_at_once() {
     let folder = folder.path();
     fs::write(folder.join("posts.jsonl"), "{\"id\":\"1\",\"text\":\"a\"}\n").unwrap();
     run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
-    // What waits can't be written, so that the first signal begins a drain that lasts.
+    // What waits can't be written, so that the first signal begins a drain that lasts. That nothing
+    // is noted of another generation must be known before.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut tasks = JoinSet::new();
+    let serving = serve(&mut tasks, |request| match request.contains(" /bowerbird/") {
+        true => {
+            let body = r#"{"error":"not_found","reason":"Database does not exist."}"#;
+            http("404 Object Not Found", "", body)
+        }
+        false => http("503 Service Unavailable", "", "{}"),
+    });
+    let address = runtime.block_on(serving);
     let mut sink = bowerbird(folder, &["sink"]);
-    sink.env("BOWERBIRD__STORE__URL", "http://127.0.0.1:1");
+    sink.env("BOWERBIRD__STORE__URL", format!("http://{address}"));
     sink.env("BOWERBIRD__ADMIN__LISTEN", "127.0.0.1:0");
     let sink = Service::start(sink);
     sink.logs("paused");
