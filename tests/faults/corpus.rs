@@ -31,6 +31,8 @@ pub struct Corpus {
     random: Random,
     /// Different in every run.
     first_id: u64,
+    /// Whether there are posts that only a store with a validation and a limit refuses.
+    refusals_wanted: bool,
     /// What was refused so far: each is the newest of its post, so that no good one hides it.
     refusals: u64,
 }
@@ -48,7 +50,12 @@ pub struct Archive {
 impl Corpus {
     pub fn new(seed: u64, random: Random) -> Self {
         let first_ms = FIRST_MS - SNOWFLAKE_MS + seed % 1_000_000 * 1_000;
-        Self { random, first_id: first_ms << 22, refusals: 0 }
+        Self { random, first_id: first_ms << 22, refusals_wanted: true, refusals: 0 }
+    }
+
+    /// The same for a store that takes every document.
+    pub fn without_refusals(self) -> Self {
+        Self { refusals_wanted: false, ..self }
     }
 
     /// Writes the archives of a run.
@@ -124,6 +131,7 @@ impl Corpus {
         text.push_str(&"weather ".repeat(usize::try_from(self.random.below(60)).unwrap()));
         let mut time = self.time();
         match self.random.below(200) {
+            _ if !self.refusals_wanted => {}
             0 | 1 => {
                 text.push_str(FORBIDDEN);
                 time = self.later();

@@ -40,6 +40,8 @@ pub struct Report {
     /// The most memory that a sink had, in bytes.
     pub peak: u64,
     pub samples: u64,
+    /// Named sinks that were fenced.
+    pub fenced: u64,
     /// Requests that the proxy has spoilt, by mood.
     pub struck: String,
 }
@@ -130,6 +132,7 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     report.samples = watching.await.unwrap();
     report.wrongs.extend(stage.crew.stop().await);
     report.peak = stage.crew.peak().await;
+    report.fenced = stage.crew.fenced().await;
     if report.peak > MEMORY {
         stage.wrong(format!("a sink had {} MiB of memory", report.peak >> 20));
     }
@@ -262,7 +265,7 @@ impl Stage {
 }
 
 /// What the command itself says of log and documents.
-async fn verify(commands: &Commands) -> Wrongs {
+pub async fn verify(commands: &Commands) -> Wrongs {
     let mut verifying = commands.start("verify", &["verify", "--output", "json"]);
     match verifying.end(Duration::from_secs(120)).await {
         Some(status) if status.success() => Wrongs::new(),

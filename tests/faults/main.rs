@@ -6,6 +6,7 @@
 
 mod corpus;
 mod crew;
+mod embedded;
 mod history;
 mod members;
 mod oracle;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use history::Report;
 use plan::Plan;
@@ -34,24 +36,53 @@ struct Options {
     /// The first seed; a history is repeated by its seed and --runs 1
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// On what: three brokers and an HTTP store, or the embedded pair
+    #[arg(long, value_enum, default_value_t = Pair::Real)]
+    on: Pair,
     /// Where the logs of failed runs are kept
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     keep: PathBuf,
 }
 
+/// What a history happens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Pair {
+    Real,
+    Embedded,
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    match runtime.block_on(all(&options)) {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    // Dropped with all of its tasks on a signal, so that their processes are killed.
+    let failed = runtime.block_on(async {
+        tokio::select! {
+            failed = all(&options) => Some(failed),
+            () = interrupted() => None,
+        }
+    });
+    match failed {
+        Some(0) => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::from(130),
+    }
+}
+
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 
 /// All runs; how many have failed.
 async fn all(options: &Options) -> usize {
-    let services = Services::found().await;
-    if !services.cuts {
+    let services = match options.on {
+        Pair::Real => Some(Services::found().await),
+        Pair::Embedded => None,
+    };
+    if services.as_ref().is_some_and(|services| !services.cuts) {
         println!("connections of brokers are not cut: ss -K needs root and the kernel's leave");
     }
     let mut reports = Vec::new();
@@ -60,14 +91,23 @@ async fn all(options: &Options) -> usize {
             .prefix(&format!("faults-{seed}-"))
             .tempdir_in(&options.keep)
             .unwrap();
-        let plan = Plan::of(seed);
-        println!("seed {seed}: {}", plan.told());
         let from = Instant::now();
-        let report = history::run(plan, &services, folder.path()).await;
+        let report = match &services {
+            Some(services) => {
+                let plan = Plan::of(seed);
+                println!("seed {seed}: {}", plan.told());
+                history::run(plan, services, folder.path()).await
+            }
+            None => {
+                println!("seed {seed}: embedded, {:?}", embedded::Kind::of(seed));
+                embedded::run(seed, folder.path()).await
+            }
+        };
         tell(&report, from.elapsed());
         if !report.wrongs.is_empty() {
             println!("  seed {seed} FAILED; what everybody said: {}", folder.keep().display());
-            println!("  again: tests/faults/run --runs 1 --seed {seed}");
+            let on = if services.is_some() { "" } else { " --on embedded" };
+            println!("  again: tests/faults/run --runs 1 --seed {seed}{on}");
         }
         reports.push((seed, report));
     }
@@ -75,10 +115,10 @@ async fn all(options: &Options) -> usize {
 }
 
 fn tell(report: &Report, took: Duration) {
-    let Report { found, recovery, phases, peak, samples, struck, wrongs } = report;
+    let Report { found, recovery, phases, peak, samples, fenced, struck, wrongs } = report;
     println!(
         "  {} {:.1} s ({:.1} s to begin, {:.1} s of work): {} events, {} documents, {} rewrites, {} dead letters ({} repeated), level \
-         {:.1} s after the last fault, {} MiB, {samples} samples, spoilt {struck}",
+         {:.1} s after the last fault, {} MiB, {samples} samples, {fenced} fenced, spoilt {struck}",
         if wrongs.is_empty() { "ok" } else { "FAILED" },
         took.as_secs_f64(),
         phases[0].as_secs_f64(),

@@ -130,9 +130,17 @@ impl Member {
         std::fs::read_to_string(&self.out).unwrap_or_default()
     }
 
+    /// Whether it has said so on stderr.
+    pub fn says(&self, text: &str) -> bool {
+        self.told().contains(text)
+    }
+
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The lines in which it complains of itself.
     pub fn panics(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect()
+        self.told().lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect()
     }
 }

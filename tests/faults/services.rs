@@ -8,7 +8,7 @@ use std::time::Duration;
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::{AnyStore, Document, DocumentStore};
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
-use bowerbird_stream::topic;
+use bowerbird_stream::{AnyLog, topic};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -61,8 +61,8 @@ impl Services {
     }
 
     /// A client of the brokers that knows nothing of runs before.
-    pub fn log(&self) -> KafkaLog {
-        KafkaLog::new(KafkaConfig::new(self.brokers.join(","))).unwrap()
+    pub fn log(&self) -> AnyLog {
+        AnyLog::Kafka(KafkaLog::new(KafkaConfig::new(self.brokers.join(","))).unwrap())
     }
 
     /// Forgets what runs before have left: topics, groups, databases.

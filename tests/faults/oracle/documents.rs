@@ -73,7 +73,7 @@ impl Documents {
         &self,
         database: &str,
         expected: &BTreeMap<String, Entity>,
-        ledger: &Ledger,
+        places: Option<&Ledger>,
     ) -> Wrongs {
         let none = BTreeMap::new();
         let documents = self.databases.get(database).unwrap_or(&none);
@@ -84,7 +84,7 @@ impl Documents {
         for (id, entity) in expected {
             let wrong = match documents.get(id) {
                 None => Some("it is missing".to_owned()),
-                Some(body) => differs(id, body, entity, ledger),
+                Some(body) => differs(id, body, entity, places),
             };
             wrongs.extend(wrong.map(|wrong| format!("{database}/{id}: {wrong}")));
         }
@@ -93,7 +93,7 @@ impl Documents {
 }
 
 /// How a document is other than it must be.
-fn differs(id: &str, body: &Value, entity: &Entity, ledger: &Ledger) -> Option<String> {
+fn differs(id: &str, body: &Value, entity: &Entity, places: Option<&Ledger>) -> Option<String> {
     let kind = entity.kind(id);
     if body["type"] != kind {
         return Some(format!("its type is {}, not {kind}", body["type"]));
@@ -108,18 +108,19 @@ fn differs(id: &str, body: &Value, entity: &Entity, ledger: &Ledger) -> Option<S
     let shown = entity.shown();
     match (&shown, observed(body)) {
         (None, None) if body.get("text").is_none() && body.get("place").is_none() => None,
-        (Some(seen), Some(there)) if there == (seen.time, seen.hash) => content(body, seen, ledger),
+        (Some(seen), Some(there)) if there == (seen.time, seen.hash) => content(body, seen, places),
         (_, there) => Some(format!("it shows {there:?}, not {shown:?}")),
     }
 }
 
-fn content(body: &Value, seen: &Seen, ledger: &Ledger) -> Option<String> {
+fn content(body: &Value, seen: &Seen, places: Option<&Ledger>) -> Option<String> {
     if body.get("text").and_then(Value::as_str) != seen.text.as_deref() {
         return Some(format!("its text is {}, not {:?}", body["text"], seen.text));
     }
     if body.get("place").is_some() != seen.place {
         return Some(format!("its place is {}", body["place"]));
     }
+    let ledger = places?;
     let origin: Option<Position> = serde_json::from_value(body["log"].clone()).ok();
     let record = origin.as_ref().and_then(|origin| ledger.at(origin));
     let payload = record.map(|record| xxh3_128(record.value.as_deref().unwrap_or_default()));

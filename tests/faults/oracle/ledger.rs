@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowerbird_stream::kafka::KafkaConsumer;
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, LogError, Partition, Position, Record, topic};
+use bowerbird_stream::{AnyLog, EventLog, LogError, Partition, Position, Record, topic};
 
 /// A copy of every record that the log has acknowledged.
 #[derive(Debug, Default)]
@@ -17,10 +16,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Reads on to the end.
-    pub async fn read_on<L: EventLog<Consumer = KafkaConsumer>>(
-        &mut self,
-        log: &L,
-    ) -> Result<(), LogError> {
+    pub async fn read_on(&mut self, log: &AnyLog) -> Result<(), LogError> {
         let mut ranges = BTreeMap::new();
         for topic in topic::ALL {
             for (number, extent) in log.extents(topic).await? {

@@ -8,8 +8,7 @@ mod meaning;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowerbird_store::AnyStore;
-use bowerbird_stream::kafka::KafkaLog;
-use bowerbird_stream::{EventLog, Outgoing, Position, Record, topic};
+use bowerbird_stream::{AnyLog, EventLog, Outgoing, Position, Record, topic};
 
 use crate::corpus::Archive;
 use documents::Documents;
@@ -21,9 +20,11 @@ const TOLD: usize = 5;
 
 /// Watches a run.
 pub struct Oracle {
-    log: KafkaLog,
+    log: AnyLog,
     store: AnyStore,
     ledger: Ledger,
+    /// Whether each document must point to where its event stands.
+    places: bool,
 }
 
 /// What a judgement found besides faults.
@@ -42,8 +43,14 @@ pub struct Found {
 pub type Wrongs = Vec<String>;
 
 impl Oracle {
-    pub fn new(log: KafkaLog, store: AnyStore) -> Self {
-        Self { log, store, ledger: Ledger::default() }
+    pub fn new(log: AnyLog, store: AnyStore) -> Self {
+        Self { log, store, ledger: Ledger::default(), places: true }
+    }
+
+    /// The same for a log that has lost records and was given them again elsewhere: documents
+    /// still point to where they stood first.
+    pub fn without_places(self) -> Self {
+        Self { places: false, ..self }
     }
 
     /// Looks at the committed offsets first and then at what they promise: below them every
@@ -122,7 +129,11 @@ impl Oracle {
                 }
             }
             found.documents += entities.len() as u64;
-            wrongs.extend(bounded(documents.differences(database, &entities, &self.ledger)));
+            wrongs.extend(bounded(documents.differences(
+                database,
+                &entities,
+                self.places.then_some(&self.ledger),
+            )));
         }
         let (letters, repeated) = self.ledger.letters();
         found.letters = letters.len() as u64;
