@@ -59,5 +59,14 @@ pub async fn finds_groups_by_itself_and_forgets_none_of_its_topics(log: impl Eve
     let held = log.extents(&topic).await.unwrap()[&1].end as u64;
     assert_eq!(behind[0], (one.values().next().copied(), 0));
     assert_eq!(behind[1], (None, held), "without a commit all that is held is before it");
+
+    // Another group reads in its place from now on, and this one is no lag any more.
+    let successor = unique("group");
+    let expected = [(successor.clone(), vec![topic.clone()])].into();
+    monitor.expect(expected, [group.clone()].into());
+    let report = monitor.sample().await;
+    let shown = |name: &str| report.groups.iter().find(|found| found.group == name);
+    assert_eq!(shown(&group), None);
+    assert_eq!(shown(&successor).unwrap().total.lag, 50);
     consumer.close().await.unwrap();
 }
