@@ -62,6 +62,8 @@ struct History {
     wrongs: Wrongs,
     /// What the disks have lost.
     lost: Vec<String>,
+    /// The most memory that a process had, in bytes.
+    peak: u64,
 }
 
 /// Carries the history of a seed out in `folder`.
@@ -82,14 +84,18 @@ pub async fn run(seed: u64, folder: &Path) -> Report {
         random,
         wrongs: Wrongs::new(),
         lost: Vec::new(),
+        peak: 0,
     };
+    let from = Instant::now();
     match Kind::of(seed) {
         Kind::Killed => history.killed(&archives).await,
         Kind::Full => history.full(&archives).await,
         Kind::LogLost => history.lost(&archives, "log.sqlite-wal").await,
         Kind::StoreLost => history.lost(&archives, "store.sqlite-wal").await,
     }
-    history.judged(Kind::of(seed), &archives).await
+    let work = from.elapsed();
+    let report = history.judged(Kind::of(seed), &archives).await;
+    Report { phases: [Duration::ZERO, work], ..report }
 }
 
 impl History {
@@ -116,6 +122,7 @@ impl History {
         let data = self.folder.join("data");
         std::fs::create_dir_all(&data).unwrap();
         if !mount(&data) {
+            self.lost.push("no small disk, only root may mount one: killed instead".to_owned());
             return self.killed(archives).await;
         }
         let mut up = self.commands.start("up", &["up"]);
@@ -169,8 +176,7 @@ impl History {
             Some(status) if status.success() => {}
             ended => self.wrongs.push(format!("sink --once ended with {ended:?}")),
         }
-        let mut report =
-            Report { recovery: from.elapsed(), peak: sink.peak(), ..Report::default() };
+        let mut report = Report { recovery: from.elapsed(), peak: self.peak, ..Report::default() };
         self.wrongs.extend(sink.panics());
         self.intact();
         let oracle = self.oracle().await;
@@ -227,6 +233,7 @@ impl History {
             true => member.kill().await,
             false => self.wrongs.extend(member.stop().await.err()),
         }
+        self.peak = self.peak.max(member.peak());
         self.wrongs.extend(member.panics());
     }
 
