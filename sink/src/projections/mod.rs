@@ -3,7 +3,7 @@
 //!
 //! A generation is a database, the group that fills it, and a mapping. The group writes to that
 //! database and to no other, so no event can land in the wrong generation, and the group's commits
-//! always say how far the database is. Which one is live is one document ([`pointer`]); switching
+//! always say how far the database is. Which one is live is one document ([`mod@pointer`]); switching
 //! is one write of it. `docs/adr/0003-generations.md` tells why no step in between can lose anything.
 
 pub mod compare;

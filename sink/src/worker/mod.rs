@@ -1,6 +1,6 @@
 //! The loop of a sink: takes records from the log, hands batches to writers, commits what is
 //! settled. It never waits for the store itself, so revokes, time and shutdown are always heard.
-//! What to do next is decided by [`core`](self::core), which is pure.
+//! What to do next is decided by [`core`], which is pure.
 
 pub mod core;
 mod ends;
