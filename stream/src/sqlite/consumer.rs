@@ -293,12 +293,23 @@ impl EventConsumer for SqliteConsumer {
             }
             if let Role::StandBy { topics } = &self.role {
                 let topics = topics.clone();
-                if !self.take_seat(topics).await? {
-                    let again = Instant::now() + STAND_BY;
-                    sleep_until(again.min(deadline)).await;
-                    if again > deadline {
-                        return Ok(Delivery::Idle);
+                let told = self.trouble.take().is_some();
+                match self.take_seat(topics).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // A full disk, for one, has no room to note that there is a new member.
+                    Err(error) if error.is_transient() || error.pauses() => {
+                        self.trouble = Some((error.clone(), Instant::now() + STAND_BY));
+                        if !told {
+                            return Ok(Delivery::Trouble(error));
+                        }
                     }
+                    Err(error) => return Err(error),
+                }
+                let again = Instant::now() + STAND_BY;
+                sleep_until(again.min(deadline)).await;
+                if again > deadline {
+                    return Ok(self.nothing());
                 }
                 continue;
             }
