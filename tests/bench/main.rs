@@ -62,14 +62,8 @@ fn main() {
             rows.extend(embedded::measure(folder.path(), setting("BENCH_EMBEDDED", 100_000)).await);
         }
     });
-    println!("\n| what | per second | limit | ratio |\n|---|---:|---:|---:|");
-    for Row { what, ours, limit } in rows {
-        match limit {
-            Some((limit, name)) => {
-                println!("| {what} | {ours:.0} | {limit:.0} ({name}) | {:.2} |", ours / limit);
-            }
-            None => println!("| {what} | {ours:.0} | | |"),
-        }
+    if !rows.is_empty() {
+        table(rows);
     }
     if !wanted("memory") {
         return;
@@ -78,6 +72,18 @@ fn main() {
     for backlog in [10_000, 100_000, setting("BENCH_BACKLOG", 1_000_000)] {
         for (role, mib) in memory::measure(folder.path(), backlog) {
             println!("| {role} | {backlog} | {mib:.0} |");
+        }
+    }
+}
+
+fn table(rows: Vec<Row>) {
+    println!("\n| what | per second | limit | ratio |\n|---|---:|---:|---:|");
+    for Row { what, ours, limit } in rows {
+        match limit {
+            Some((limit, name)) => {
+                println!("| {what} | {ours:.0} | {limit:.0} ({name}) | {:.2} |", ours / limit);
+            }
+            None => println!("| {what} | {ours:.0} | | |"),
         }
     }
 }
