@@ -100,8 +100,12 @@ fn connect(path: &Path, more: OpenFlags, purpose: Purpose) -> rusqlite::Result<C
 
 /// Makes the tables in a new file, and refuses files that are not ours or newer than this version.
 fn prepare(connection: &mut Connection) -> Result<(), Failure> {
-    recognise(connection)?;
+    let made = recognise(connection)? != 0;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    if made {
+        // Whoever only reads must not wait for one that writes.
+        return Ok(());
+    }
     // Two processes may find the file empty at the same time; the second finds it made.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if recognise(&transaction)? == 0 {

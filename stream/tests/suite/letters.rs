@@ -238,18 +238,20 @@ pub async fn a_redrive_that_dies_before_it_marks_loses_nothing(log: impl EventLo
         }
         () = reached.notified() => {}
     }
-    // The first ten are in the log again, and nothing says so.
+    // The first ten, or those of them that the log gave at once, are in it again, and nothing says
+    // so.
     let redriven = |standing: &BTreeMap<String, (usize, usize)>| -> usize {
         standing.values().map(|(_, redriven)| redriven).sum()
     };
-    assert_eq!(redriven(&bed.standing().await), 10);
+    let unmarked = redriven(&bed.standing().await);
+    assert!((1..=10).contains(&unmarked), "{unmarked}");
     assert_eq!(bed.open().await.len(), 25);
 
     let done = bed.redrive(&how()).await;
     assert_eq!((done.letters, bed.open().await.len()), (25, 0));
     let standing = bed.standing().await;
     assert!(standing.values().all(|(_, redriven)| (1..=2).contains(redriven)), "{standing:?}");
-    assert_eq!(redriven(&standing), 35);
+    assert_eq!(redriven(&standing), 25 + unmarked);
 }
 
 pub async fn what_was_too_large_for_a_letter_is_read_from_its_origin(log: impl EventLog) {

@@ -121,6 +121,10 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    if identity(connection)? == (APPLICATION_ID, VERSION) {
+        // Whoever only reads must not wait for one that writes.
+        return Ok(());
+    }
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let made = make(connection);
     connection.execute_batch(if made.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
