@@ -14,6 +14,7 @@ pub mod meta;
 pub mod metrics;
 pub mod projections;
 pub mod replay;
+mod summary;
 pub mod verify;
 pub mod watermark;
 pub mod worker;

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::compare::Young;
-use super::content::summarised;
 use super::runs::Files;
 use super::scratch::{Page, Scratch};
 use super::{Difference, ProjectionReport, Run, VerifyConfig};
 use crate::config::Projection;
 use crate::error::SinkError;
 use crate::mapping::Mapping;
+use crate::summary::summarised;
 
 /// Records taken at a time.
 const TAKE: usize = 2_000;

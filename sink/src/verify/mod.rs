@@ -7,7 +7,6 @@
 //! judged, only counted.
 
 mod compare;
-mod content;
 mod expect;
 mod repair;
 mod runs;
@@ -23,7 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
-pub(crate) use content::summarised;
 use expect::Judging;
 use scratch::Scratch;
 

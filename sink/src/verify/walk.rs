@@ -8,10 +8,11 @@ use super::compare::{Judged, judge, missing};
 use super::expect::{Judging, joined};
 use super::runs::{Expected, Merged};
 use super::scratch::Scratch;
-use super::{Kind, Run, summarised};
+use super::{Kind, Run};
 use crate::document;
 use crate::error::SinkError;
 use crate::merge::State;
+use crate::summary::summarised;
 
 /// How many documents or expectations are compared at a time.
 const PAGE: usize = 1_000;

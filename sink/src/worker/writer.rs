@@ -20,7 +20,7 @@ use crate::document;
 use crate::error::SinkError;
 use crate::merge::State;
 use crate::metrics as names;
-use crate::verify::summarised;
+use crate::summary::summarised;
 
 /// So often a request may end without an answer in time before it is halved.
 const TIMEOUTS_BEFORE_SPLIT: u32 = 2;

@@ -12,7 +12,7 @@ use crate::merge::Content;
 /// What stands for a content in a comparison. The place has a number of its own, so that a geo
 /// scrub takes it from here as it takes it from the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     rest: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     place: Option<u64>,
@@ -20,7 +20,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Of the text of an object.
-    pub(super) fn of(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn of(text: &str) -> Result<Self, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let summary = deserializer.deserialize_map(Members)?;
         deserializer.end()?;
@@ -28,7 +28,7 @@ impl Summary {
     }
 
     /// As a content, for merging.
-    pub(super) fn content(self) -> Content {
+    pub(crate) fn content(self) -> Content {
         Content(serde_json::to_string(&self).unwrap_or_default())
     }
 }
