@@ -16,6 +16,7 @@ use super::error::{fault, of_code};
 use super::health::Asking;
 use crate::error::LogError;
 use crate::log::{Extent, GroupInfo};
+use crate::retry::{RetryPolicy, Verdict, retry};
 
 type Asker = BaseConsumer<Asking>;
 
@@ -166,8 +167,27 @@ impl Query {
         .await
     }
 
-    /// A group's committed offsets on a topic.
+    /// A group's committed offsets on a topic. Groups have no coordinator for a while after the
+    /// first one of all, and whenever that moves: within the time-out this is waited out.
     pub(super) async fn committed(
+        self: &Arc<Self>,
+        group: &str,
+        topic: &str,
+    ) -> Result<BTreeMap<i32, i64>, LogError> {
+        let judge = |error: &LogError| match error {
+            LogError::Transient { .. } => Verdict::Again { after: None },
+            _ => Verdict::GiveUp,
+        };
+        let max_elapsed = Some(self.clients.config.request_timeout);
+        let policy =
+            RetryPolicy { max: Duration::from_secs(1), max_elapsed, ..RetryPolicy::default() };
+        let notify = |error: &LogError, _: Duration| {
+            tracing::debug!(group, topic, %error, "asking for committed offsets again");
+        };
+        retry(&policy, judge, notify, || self.committed_now(group, topic)).await
+    }
+
+    async fn committed_now(
         self: &Arc<Self>,
         group: &str,
         topic: &str,
