@@ -1,11 +1,7 @@
 //! Facts about the pipeline's own work, for the journal.
 
-use std::collections::BTreeMap;
-
-use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::{Event, EventLog, EventType, LogError, topic};
-use bytes::Bytes;
+use bowerbird_stream::{EventLog, LogError, journal};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -35,16 +31,7 @@ pub struct Fact {
 /// When the log can't take it.
 pub async fn publish<L: EventLog>(log: &L, fact: Fact) -> Result<(), SinkError> {
     let Fact { kind, id, source, time, fact } = fact;
-    let event = Event {
-        id,
-        key: source.clone(),
-        source,
-        kind: EventType::Journal(kind.to_owned()),
-        time,
-        value: Some(Bytes::from(fact.to_string())),
-        extensions: BTreeMap::new(),
-    };
-    let record = Outgoing::event(topic::JOURNAL, event);
+    let record = journal::named(kind, id, &source, time, &fact);
     let judge = |error: &LogError| match error.is_transient() {
         true => Verdict::Again { after: None },
         false => Verdict::GiveUp,

@@ -14,8 +14,18 @@ use crate::topic;
 /// A fact from `source`: `kind` is its `ce_type` (`stream.gap`, `import.finished`, …).
 pub fn fact(kind: &str, source: &str, time: Timestamp, fact: &Value) -> Outgoing {
     let value = fact.to_string();
+    let id = format!("{kind}-{}-{:016x}", time.as_nanosecond(), xxh3_128(value.as_bytes()) as u64);
+    record(kind, id, source, time, value)
+}
+
+/// A fact that may be told again under the same `id`, and then counts once.
+pub fn named(kind: &str, id: String, source: &str, time: Timestamp, fact: &Value) -> Outgoing {
+    record(kind, id, source, time, fact.to_string())
+}
+
+fn record(kind: &str, id: String, source: &str, time: Timestamp, value: String) -> Outgoing {
     let event = Event {
-        id: format!("{kind}-{}-{:016x}", time.as_nanosecond(), xxh3_128(value.as_bytes()) as u64),
+        id,
         source: source.to_owned(),
         kind: EventType::Journal(kind.to_owned()),
         time,
