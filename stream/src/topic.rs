@@ -18,6 +18,11 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 /// Every topic, in the order in which they are listed.
 pub const ALL: [&str; 5] = [POSTS, NOTICES, FEATURES, JOURNAL, DEAD_LETTERS];
 
+/// Whether only the newest record of each key stays in a topic, for [`declared`] ones.
+pub fn is_compacted(topic: &str) -> bool {
+    [POSTS, FEATURES].contains(&topic)
+}
+
 /// What happens to old records of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,11 +31,20 @@ pub enum Cleanup {
     Keep,
     /// Delete records older than this many milliseconds.
     DeleteAfterMs(u64),
-    /// Keep the newest record of each key; older ones are gone after at most `max_lag_ms`.
+    /// Keep the last record of each key; earlier ones are gone after at most `max_lag_ms`, and
+    /// stay for half of that: what was overwritten by mistake can be said again in time. A
+    /// tombstone stays for ever: it holds no content, and a log read anew must still tell of it.
     Compact {
         /// The longest that an overwritten or erased record stays.
         max_lag_ms: u64,
     },
+}
+
+impl Cleanup {
+    /// How long a record stays that another has overwritten, at least, with this `max_lag_ms`.
+    pub fn min_lag_ms(max_lag_ms: u64) -> u64 {
+        max_lag_ms / 2
+    }
 }
 
 /// A topic as it should be.
@@ -50,21 +64,24 @@ pub struct TopicSpec {
 
 /// The declared topics with `partitions` for posts and features; the others are small.
 pub fn declared(partitions: u32, replication: u32, max_record_bytes: u32) -> Vec<TopicSpec> {
-    let compact = || Cleanup::Compact { max_lag_ms: millis(Duration::from_secs(20 * 3600)) };
-    let spec = |name: &str, partitions, cleanup| TopicSpec {
+    let max_lag_ms = millis(Duration::from_secs(20 * 3600));
+    let spec = |name: &str, partitions| TopicSpec {
         name: name.to_owned(),
         partitions,
         replication,
-        cleanup,
+        cleanup: match is_compacted(name) {
+            true => Cleanup::Compact { max_lag_ms },
+            false => Cleanup::Keep,
+        },
         max_record_bytes,
     };
     vec![
-        spec(POSTS, partitions, compact()),
+        spec(POSTS, partitions),
         // As many partitions as posts have: a post's notices and content share a partition number.
-        spec(NOTICES, partitions, Cleanup::Keep),
-        spec(FEATURES, partitions, compact()),
-        spec(JOURNAL, 1, Cleanup::Keep),
-        spec(DEAD_LETTERS, partitions, Cleanup::Keep),
+        spec(NOTICES, partitions),
+        spec(FEATURES, partitions),
+        spec(JOURNAL, 1),
+        spec(DEAD_LETTERS, partitions),
     ]
 }
 

@@ -27,6 +27,8 @@ type Settings = BTreeMap<String, String>;
 /// A batch of one record of the largest size is larger by its frame.
 const BATCH_FRAME: u32 = 16 << 10;
 
+const HUNDRED_YEARS_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+
 /// What a topic is to be set to. What is not named here is left as it is.
 fn declared(spec: &TopicSpec) -> Settings {
     let mut settings = vec![
@@ -45,6 +47,10 @@ fn declared(spec: &TopicSpec) -> Settings {
         Cleanup::Compact { max_lag_ms } => settings.extend([
             ("cleanup.policy", "compact".to_owned()),
             ("max.compaction.lag.ms", max_lag_ms.to_string()),
+            ("min.compaction.lag.ms", Cleanup::min_lag_ms(max_lag_ms).to_string()),
+            // For ever. The longest that a broker takes would make its sum with the time of day
+            // overflow, and a tombstone go at once.
+            ("delete.retention.ms", HUNDRED_YEARS_MS.to_string()),
             // Compaction that waits for half of the log to be overwritten would leave all of the
             // work to the end of the lag.
             ("min.cleanable.dirty.ratio", "0.1".to_owned()),

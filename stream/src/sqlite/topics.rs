@@ -142,6 +142,7 @@ fn settings(spec: &TopicSpec) -> BTreeMap<String, String> {
         Cleanup::Compact { max_lag_ms } => vec![
             ("cleanup.policy", "compact".to_owned()),
             ("max.compaction.lag.ms", max_lag_ms.to_string()),
+            ("min.compaction.lag.ms", Cleanup::min_lag_ms(max_lag_ms).to_string()),
         ],
     };
     let size = ("max.message.bytes", spec.max_record_bytes.to_string());

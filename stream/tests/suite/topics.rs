@@ -29,6 +29,7 @@ pub async fn are_applied_once_and_listed(log: impl EventLog) {
     assert_eq!((topics[0].partitions, topics[1].partitions), (2, 1));
     assert_eq!(topics[1].settings["cleanup.policy"], "compact", "{:?}", topics[1].settings);
     assert_eq!(topics[1].settings["max.compaction.lag.ms"], "3600000");
+    assert_eq!(topics[1].settings["min.compaction.lag.ms"], "1800000");
 
     specs[0].cleanup = Cleanup::DeleteAfterMs(86_400_000);
     specs[0].max_record_bytes = 1 << 20;

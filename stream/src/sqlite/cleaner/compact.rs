@@ -1,4 +1,4 @@
-//! Compaction keeps the newest record of each key.
+//! Compaction keeps the last record of each key.
 //!
 //! As in Kafka, a partition is rewritten: first it is marked what must go, then the rest is copied
 //! to a new table, which takes the old one's place in one transaction; the old table is emptied
@@ -12,21 +12,22 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::STEP;
 use crate::sqlite::error::Failure;
-use crate::sqlite::reader::Standing;
+use crate::sqlite::reader::{Standing, offset_at};
 use crate::sqlite::schema::{create_table, records_table};
+use crate::topic::Cleanup;
 
 /// How many new keys are in memory at a time.
 const KEYS: usize = 100_000;
-/// How long a tombstone stays for readers to see; Kafka's `delete.retention.ms`.
-const TOMBSTONE_MS: i64 = 24 * 3600 * 1000;
 /// Tables that a pass has begun to fill, and such as it has replaced.
 const COPY: &str = "copy_of_records_";
 const OLD: &str = "old_records_";
 
-/// Whether a partition must be compacted: half the time that an overwritten record may stay is
-/// over for the first record that no pass has seen yet. The other half is for the pass.
+/// Whether a partition must be compacted: three quarters of the time that an overwritten record
+/// may stay are over for the first record that no pass has seen yet. The last quarter is for the
+/// pass, and what is younger than half of the time stays as it is.
 fn due(appended: i64, max_lag_ms: u64, now: i64) -> bool {
-    now.saturating_sub(appended) >= i64::try_from(max_lag_ms / 2).unwrap_or(i64::MAX)
+    let wait = max_lag_ms - max_lag_ms / 4;
+    now.saturating_sub(appended) >= i64::try_from(wait).unwrap_or(i64::MAX)
 }
 
 /// Compacts a partition if it is due; returns how many records were erased.
@@ -53,13 +54,12 @@ pub(super) fn compact(
         "CREATE TEMP TABLE IF NOT EXISTS doomed (offset INTEGER PRIMARY KEY);
          DELETE FROM temp.doomed;",
     )?;
-    while clean < at.extent.end {
-        let (newest, upto) = newest_of_each(connection, &table, clean, at.extent.end)?;
-        // The last record of a partition stays, whatever it is: it tells where the partition ends.
-        mark(connection, &table, upto, |offset, key, tombstone| {
+    let young = now.saturating_sub_unsigned(Cleanup::min_lag_ms(max_lag_ms)).saturating_add(1);
+    let end = offset_at(connection, at, young)?;
+    while clean < end {
+        let (newest, upto) = newest_of_each(connection, &table, clean, end)?;
+        mark(connection, &table, upto, |offset, key| {
             newest.get(key).is_some_and(|&newer| newer > offset)
-                || (offset + 1 < at.extent.end
-                    && tombstone.is_some_and(|appended| appended < now - TOMBSTONE_MS))
         })?;
         clean = upto;
     }
@@ -98,15 +98,15 @@ fn newest_of_each(
     Ok((newest, end))
 }
 
-/// Marks the doomed below `upto`: `doomed(offset, key, time of a tombstone)`.
+/// Marks the doomed below `upto`: `doomed(offset, key)`.
 fn mark(
     connection: &Connection,
     table: &str,
     upto: i64,
-    doomed: impl Fn(i64, &[u8], Option<i64>) -> bool,
+    doomed: impl Fn(i64, &[u8]) -> bool,
 ) -> Result<(), Failure> {
     let mut select = connection.prepare_cached(&format!(
-        "SELECT offset, key, CASE WHEN value IS NULL THEN appended END FROM {table}
+        "SELECT offset, key FROM {table}
          WHERE offset >= ?1 AND offset < ?2 ORDER BY offset LIMIT {STEP}"
     ))?;
     let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO temp.doomed VALUES (?1)")?;
@@ -122,7 +122,7 @@ fn mark(
             from = offset + 1;
             // Records without a key are nobody's, and stay.
             let Ok(key) = row.get_ref(1)?.as_blob() else { continue };
-            if doomed(offset, key, row.get(2)?) {
+            if doomed(offset, key) {
                 insert.execute([offset])?;
             }
         }
@@ -188,8 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pass_is_due_when_half_the_lag_is_over() {
-        for (age, lag, expected) in [(0, 0, true), (9, 20, false), (10, 20, true), (-5, 20, false)]
+    fn a_pass_is_due_when_three_quarters_of_the_lag_are_over() {
+        for (age, lag, expected) in [(0, 0, true), (14, 20, false), (15, 20, true), (-5, 20, false)]
         {
             assert_eq!(due(1_000, lag, 1_000 + age), expected, "{age} of {lag}");
         }
