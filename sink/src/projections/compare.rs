@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::document;
 use crate::error::SinkError;
+use crate::summary::summarised;
 
 /// How many documents are read at a time.
 const PAGE: usize = 1_000;
@@ -83,8 +84,8 @@ impl Comparison {
     }
 }
 
-/// The checksum of what a document says: without where its event stands, and of its content only
-/// with `content`.
+/// The checksum of what a document says: without where its event stands and which copy of it that is,
+/// and of its content only with `content`.
 fn checksum(document: &Document, content: bool) -> u64 {
     let mut hash = Xxh3Default::new();
     hash.update(document.id.as_bytes());
@@ -94,7 +95,7 @@ fn checksum(document: &Document, content: bool) -> u64 {
                 hash.update(&seen.stamp.time.as_nanosecond().to_be_bytes());
                 hash.update(String::from(seen.stamp.hash).as_bytes());
                 if content {
-                    hash.update(seen.content.0.as_bytes());
+                    hash.update(summarised(&seen.content).0.as_bytes());
                 }
             }
             // A map of plain values, in its order: it can be told.
