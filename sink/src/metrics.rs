@@ -17,6 +17,10 @@ pub const BATCH_SECONDS: &str = "bowerbird_sink_batch_seconds";
 pub const PENDING_BYTES: &str = "bowerbird_sink_pending_bytes";
 /// Offsets that the log no longer held when they were due, by `projection`.
 pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
+/// Newest observations said again in the log since an older one came behind them, by `projection`.
+pub const AFFIRMED: &str = "bowerbird_sink_observations_affirmed_total";
+/// Such as could not be: the log had lost them already, by `projection`.
+pub const NOT_AFFIRMED: &str = "bowerbird_sink_observations_not_affirmed_total";
 /// The most documents of a batch, as the store bears it now, by `projection`.
 pub const BATCH_DOCUMENTS: &str = "bowerbird_sink_batch_documents";
 /// The most writes under way at once, as the store bears it now, by `projection`.
@@ -32,5 +36,7 @@ pub fn describe() {
     describe_gauge!(PENDING_BYTES, Unit::Bytes, "bytes of records taken and not yet settled");
     describe_gauge!(BATCH_DOCUMENTS, "documents that a batch may have now");
     describe_gauge!(WRITERS, "writes that may be under way now");
+    describe_counter!(AFFIRMED, "newest observations said again behind late older ones");
+    describe_counter!(NOT_AFFIRMED, "newest observations that the log had lost by then");
     describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
 }

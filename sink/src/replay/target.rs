@@ -72,7 +72,7 @@ impl<L: EventLog, S: DocumentStore> Target<L, S> {
         }
         let config =
             SinkConfig { create_databases: may_create, once: false, ..config.sink.clone() };
-        let writer = Writer::new(log, store, projection, config, reporter);
+        let writer = Writer::new(log, store, projection, config, reporter).quiet();
         // Most of it is there, and what somebody has spoilt is to be mended.
         Ok(Self::Documents(Arc::new(match generation {
             Some(_) => writer.thorough(),

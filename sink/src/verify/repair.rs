@@ -35,7 +35,7 @@ pub(super) async fn resend<L: EventLog, S: DocumentStore>(
     let (reporter, _status) = status("verify");
     let writer =
         Writer::new(log.clone(), store.clone(), projection.clone(), config.clone(), reporter);
-    let writer = Arc::new(writer.thorough());
+    let writer = Arc::new(writer.thorough().quiet());
     let mut ranges = BTreeMap::new();
     for topic in &projection.topics {
         for (number, extent) in log.extents(topic).await? {

@@ -1,18 +1,19 @@
 //! Settles a batch: writes what is new, merges with what is there, gives up what can't be
 //! written, and answers only when every record of it is durable somewhere.
 
+mod affirm;
+mod letters;
+mod patience;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
-use bowerbird_stream::dead_letter::{self, Reason};
-use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::status::{Reporter, State as Role};
-use bowerbird_stream::{EventLog, LogError, Position, Record};
-use jiff::Timestamp;
+use bowerbird_stream::status::Reporter;
+use bowerbird_stream::{EventLog, Position, Record};
 
+use self::patience::policy;
 use super::pace::Sample;
 use crate::batch::{Batch, Entity, Gathered, Reject};
 use crate::config::{Projection, SinkConfig};
@@ -57,6 +58,9 @@ pub(crate) struct Writer<L, S> {
     pub expects_existing: AtomicBool,
     /// See [`thorough`](Self::thorough).
     pub thorough: bool,
+    /// Whether what compaction would take is said again. What settles once more what a sink has
+    /// settled, or shall, leaves that to the sink.
+    pub affirms: bool,
 }
 
 /// An entity on its way into the store.
@@ -68,6 +72,8 @@ struct Unit {
     revision: Option<Revision>,
     records: Vec<Record>,
     attempts: u32,
+    /// The store says all of it already.
+    said: bool,
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
@@ -79,7 +85,13 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         reporter: Reporter,
     ) -> Self {
         let expects_existing = AtomicBool::new(false);
-        Self { log, store, projection, config, reporter, expects_existing, thorough: false }
+        let (thorough, affirms) = (false, true);
+        Self { log, store, projection, config, reporter, expects_existing, thorough, affirms }
+    }
+
+    /// Says nothing again in the log.
+    pub(crate) fn quiet(self) -> Self {
+        Self { affirms: false, ..self }
     }
 
     /// Looks at contents too: a document of the right event that says something else is written
@@ -105,6 +117,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 revision: None,
                 records,
                 attempts: 0,
+                said: false,
             })
             .collect();
         let total = units.len();
@@ -112,6 +125,8 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         let units = if self.expects_existing.load(Ordering::Relaxed) {
             self.reconcile(units, &mut settled, &mut met).await?
         } else {
+            let mut units = units;
+            self.affirm(&mut units).await?;
             units
         };
         // Chunks still to be written; a refused request is halved until its culprit is alone.
@@ -265,6 +280,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         revision: None,
                         records: vec![record],
                         attempts: 0,
+                        said: false,
                     }]);
                 }
             }
@@ -276,7 +292,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     }
 
     /// Reads what is there and merges: what is left needs a write, over the revision that was
-    /// read; what the store already says is done.
+    /// read; what the store already says is done, unless it must be said again in the log.
     async fn reconcile(
         &self,
         units: Vec<Unit>,
@@ -308,12 +324,8 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         }
                         _ => true,
                     };
-                    if there.says_as_much_as(&merged) && (!self.thorough || same(&merged)) {
-                        settled.unchanged += 1;
-                        settled.done(unit.records);
-                    } else {
-                        left.push(Unit { state: merged, revision: document.revision, ..unit });
-                    }
+                    let said = there.says_as_much_as(&merged) && (!self.thorough || same(&merged));
+                    left.push(Unit { state: merged, revision: document.revision, said, ..unit });
                 }
                 Err(error) => {
                     let why = self.why("occupied", error.to_string(), 1);
@@ -322,130 +334,18 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
         }
         self.give_up(foreign, settled).await?;
-        Ok(left)
-    }
-
-    /// Publishes dead letters; they are acknowledged when this returns.
-    async fn give_up(
-        &self,
-        rejects: Vec<(Record, Reason)>,
-        settled: &mut Settled,
-    ) -> Result<(), SinkError> {
-        if rejects.is_empty() {
-            return Ok(());
+        // What stands elsewhere in the log now is written with its new place.
+        let places = |units: &[Unit]| -> Vec<_> { units.iter().map(Unit::buried_by).collect() };
+        let before = places(&left);
+        self.affirm(&mut left).await?;
+        let moved = before.into_iter().zip(places(&left)).map(|(before, now)| before != now);
+        let (open, said): (Vec<_>, Vec<_>) =
+            left.into_iter().zip(moved).partition(|(unit, moved)| *moved || !unit.said);
+        for (unit, _) in said {
+            settled.unchanged += 1;
+            settled.done(unit.records);
         }
-        let now = Timestamp::now();
-        let mut letters = Vec::with_capacity(rejects.len());
-        let mut records = Vec::with_capacity(rejects.len());
-        for (record, why) in rejects {
-            tracing::warn!(position = %record.position, reason = why.reason, error = why.error, "dead letter");
-            letters.push(dead_letter::of_record(record.clone(), &why, now));
-            records.push(record);
-        }
-        settled.dead_letters += records.len() as u64;
-        self.publish(letters).await?;
-        settled.done(records);
-        Ok(())
-    }
-
-    /// Publishes, and returns when the log has all of them.
-    pub(super) async fn publish(&self, mut records: Vec<Outgoing>) -> Result<(), SinkError> {
-        while !records.is_empty() {
-            let answers = self.log.publish(records.clone()).await;
-            let mut failed = Vec::new();
-            let mut trouble = None;
-            for (record, answer) in records.into_iter().zip(answers) {
-                match answer {
-                    Ok(_) => {}
-                    // A letter with its own headers may be over the limit that the record met.
-                    Err(error @ LogError::TooLarge { .. }) => {
-                        failed.push(dead_letter::shortened(record).ok_or(error)?);
-                    }
-                    Err(error) if mends(&error) => {
-                        failed.push(record);
-                        trouble = Some(error);
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            records = failed;
-            if let Some(error) = trouble {
-                if self.config.once {
-                    return Err(error.into());
-                }
-                self.reporter.set(Role::Paused { reason: error.to_string() });
-                tokio::time::sleep(self.config.max_backoff.min(Duration::from_secs(2))).await;
-            }
-        }
-        self.reporter.mended();
-        Ok(())
-    }
-
-    fn why(&self, reason: &str, error: String, attempts: u32) -> Reason {
-        let group = self.projection.group.clone();
-        Reason { reason: reason.to_owned(), error, group, attempts }
-    }
-
-    /// Asks the store, and waits out what passes or what an operator can mend, visibly; unless
-    /// `hopeless` says that the same request will not go through.
-    async fn patiently<T, F, R>(
-        &self,
-        sample: &mut Sample,
-        hopeless: impl Fn(&StoreError) -> bool,
-        ask: F,
-    ) -> Result<T, StoreError>
-    where
-        F: Fn() -> R,
-        R: Future<Output = Result<T, StoreError>>,
-    {
-        let judge = |error: &StoreError| match error {
-            error if hopeless(error) => Verdict::GiveUp,
-            error if self.config.once && (error.pauses() || error.is_transient()) => {
-                Verdict::GiveUp
-            }
-            StoreError::Busy { retry_after, .. } => Verdict::Again { after: *retry_after },
-            error if error.is_transient() || error.pauses() => Verdict::Again { after: None },
-            _ => Verdict::GiveUp,
-        };
-        let notify = |error: &StoreError, wait: Duration| {
-            metrics::counter!(names::RETRIES, "projection" => self.projection.name).increment(1);
-            if error.is_transient() {
-                sample.failures += 1;
-            }
-            // A hiccup is not worth an alarm; what an operator must mend is, at once.
-            if error.pauses() || wait >= Duration::from_secs(1) {
-                self.reporter.set(Role::Paused { reason: error.to_string() });
-            }
-        };
-        let database = &self.projection.database;
-        let attempt = || async {
-            match ask().await {
-                Err(StoreError::MissingDatabase { .. }) if self.config.create_databases => {
-                    self.store.create_database(database).await?;
-                    ask().await
-                }
-                answer => answer,
-            }
-        };
-        let answer = retry(&policy(&self.config), judge, notify, attempt).await;
-        if answer.is_ok() {
-            self.reporter.mended();
-        }
-        answer
-    }
-}
-
-/// Whether the log may take it later: by itself, or when an operator has mended what is wrong.
-fn mends(error: &LogError) -> bool {
-    let missing = matches!(error, LogError::MissingTopic { .. });
-    missing || error.is_transient() || error.pauses()
-}
-
-fn policy(config: &SinkConfig) -> RetryPolicy {
-    RetryPolicy {
-        initial: Duration::from_millis(100),
-        max: config.max_backoff,
-        ..RetryPolicy::default()
+        Ok(open.into_iter().map(|(unit, _)| unit).collect())
     }
 }
 
