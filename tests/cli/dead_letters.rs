@@ -143,6 +143,7 @@ fn a_redrive_that_is_killed_before_it_marks_goes_on() {
     let killed = [&redrive[..], &["--rate", "100", "--no-wait"]].concat();
     let killed = Service::start(bowerbird(folder, &killed));
     eventually("the first batch is in the log", || (posts_in_log(folder) > POSTS).then_some(()));
+    run(folder, &redrive).ends(1).says(&["is under way in process", "stop it"]);
     killed.signal("KILL");
     assert_eq!(killed.end().code, None);
     stall_letters(folder, false);

@@ -7,11 +7,14 @@ mod selection;
 mod show;
 
 use bowerbird_infra::config::Account;
+use bowerbird_sink::meta::Meta;
+use bowerbird_sink::meta::job::Job;
 use bowerbird_stream::AnyLog;
 use bowerbird_stream::dead_letter::{DeadLetters, Deed};
 use clap::Subcommand;
 
 use crate::failure::Outcome;
+use crate::generations;
 use crate::parts;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -33,8 +36,8 @@ impl Arguments {
     /// The accounts whose secrets it needs.
     pub fn accounts(&self) -> &'static [Account] {
         match self {
-            // Which groups to wait for stands in the store.
-            Self::Redrive(arguments) if arguments.waits() => &[Account::Log, Account::Store],
+            // Which groups to wait for stands in the store, and that nobody else redrives.
+            Self::Redrive(arguments) if arguments.sends() => &[Account::Log, Account::Store],
             _ => &[Account::Log],
         }
     }
@@ -64,6 +67,24 @@ pub async fn run(
 }
 
 type Letters = DeadLetters<AnyLog>;
+
+/// The note that says who redrives.
+const REDRIVE: &str = "dead-letters:redrive";
+
+/// Redrives while nobody else does: two at the same time would send the same letters twice.
+async fn alone<R>(settings: &Settings, work: impl Future<Output = R>) -> anyhow::Result<R> {
+    let store = parts::store(settings)?;
+    let meta = Meta::new(store, settings.config().store.create_databases);
+    let worker = generations::worker();
+    let mut job =
+        Job::claim(&meta, REDRIVE.to_owned(), &worker, async |_: Option<()>| Ok(())).await?;
+    let done = job.keep_while(work).await?;
+    // Where that can't be noted, the lease runs out.
+    if let Err(error) = job.release().await {
+        tracing::debug!(%error, "the redrive's note was not let go");
+    }
+    Ok(done)
+}
 
 /// What has become of a letter, in a word.
 fn state(done: Option<Deed>) -> &'static str {

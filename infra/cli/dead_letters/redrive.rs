@@ -10,8 +10,8 @@ use bowerbird_stream::Outgoing;
 use bowerbird_stream::dead_letter::{Letter, Redrive, Redriven};
 use clap::Args;
 
-use super::Letters;
 use super::selection::Selection;
+use super::{Letters, alone};
 use crate::args;
 use crate::failure::Outcome;
 use crate::generations;
@@ -44,9 +44,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Whether it sends letters on their way.
+    pub fn sends(&self) -> bool {
+        !self.dry_run
+    }
+
     /// Whether it waits for groups.
-    pub fn waits(&self) -> bool {
-        !self.no_wait && !self.dry_run
+    fn waits(&self) -> bool {
+        !self.no_wait && self.sends()
     }
 }
 
@@ -72,8 +77,11 @@ pub async fn run(
     let (mut done, cancel) = (Redriven::default(), shutdown.token());
     let reader = |letter: &Letter| again(letter, &datasets);
     let looked_at = |count| bar.set_position(count);
-    let redriving = letters.redrive(&mut done, &config, reader, looked_at, &cancel);
-    let ended = Box::pin(redriving).await;
+    let redriving = Box::pin(letters.redrive(&mut done, &config, reader, looked_at, &cancel));
+    let ended = match config.dry_run {
+        true => redriving.await,
+        false => alone(settings, redriving).await?,
+    };
     bar.finish_and_clear();
     // What was done is told also when an error ended it.
     output::one(settings.output, "dead-letters redrive", &done, || told(&done, &config))?;
