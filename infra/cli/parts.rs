@@ -74,6 +74,7 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         expansions: section.expansions.clone(),
         user_fields: section.user_fields.clone(),
         place_fields: section.place_fields.clone(),
+        backfill_minutes: section.backfill_minutes,
         idle_timeout: Duration::from_millis(section.idle_timeout_ms),
         max_item_bytes: section.max_item_bytes,
         drain_timeout: settings.source_drain(),

@@ -13,6 +13,8 @@ pub const X_ITEMS: &str = "bowerbird_ingest_x_items_total";
 pub const X_CONNECTIONS: &str = "bowerbird_ingest_x_connections_total";
 /// Connections to the stream that ended or failed; label `cause`.
 pub const X_DISCONNECTIONS: &str = "bowerbird_ingest_x_disconnections_total";
+/// Times at which nobody listened to the stream, each told in the journal when it is over.
+pub const X_GAPS: &str = "bowerbird_ingest_x_gaps_total";
 /// When the stream last gave a byte, in seconds since 1970.
 pub const X_LAST_BYTE: &str = "bowerbird_ingest_x_last_byte_timestamp_seconds";
 /// Polls that ended; label `outcome`.

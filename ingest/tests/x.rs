@@ -14,6 +14,7 @@ use bowerbird_sim::x::{Config, Ending, LineFeed, Step, serve};
 use bowerbird_stream::status::{State, Status, status};
 use bowerbird_stream::topic;
 use harness::{TestLog, until};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,93 @@ async fn connects_again_after_every_kind_of_end() {
     assert!(ends[4]["reason"].as_str().unwrap().contains("operational"), "{}", ends[4]);
     let problems = test.journal("stream.problem").await;
     assert_eq!(problems[0]["problems"][0]["issue"], "UpstreamOperationalDisconnect");
+    // Between two connections nobody listened: from the last byte of one to the first of the next.
+    let gaps = test.journal("stream.gap").await;
+    assert_eq!(gaps.len(), 5);
+    for (gap, end) in gaps.iter().zip(&ends) {
+        assert_eq!((&gap["from"], &gap["cause"]), (&end["unheard_since"], &end["cause"]), "{gap}");
+        assert!(time(&end["last_byte"]) <= time(&gap["from"]), "{gap}");
+    }
+    let connected = test.journal("stream.connected").await;
+    assert_eq!(connected[0]["unheard_since"], json!(null));
+    for (gap, next) in gaps.iter().zip(&connected[1..]) {
+        assert_eq!(gap["from"], next["unheard_since"]);
+        assert!(time(&gap["from"]) <= time(&gap["to"]), "{gap}");
+    }
+    let failed: Vec<_> = gaps.iter().map(|gap| gap["failed"].as_u64().unwrap()).collect();
+    assert_eq!(failed, [1, 1, 0, 0, 0]);
+    assert!(gaps[0]["last_failure"].as_str().unwrap().contains("503"), "{}", gaps[0]);
+    sim.shutdown().await;
+}
+
+fn time(value: &serde_json::Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// The times of a test's posts, in order.
+async fn arrivals(test: &TestLog) -> Vec<Timestamp> {
+    let mut times: Vec<_> =
+        test.events(topic::POSTS).await.into_iter().map(|event| event.time).collect();
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_spans_restarts_also_after_a_kill() {
+    let test = TestLog::new().await;
+    let sim = serve(Config { rate: 500.0, ..Config::default() }).await.unwrap();
+    let config = XConfig { backfill_minutes: 5, ..config(&sim) };
+    let client = Client::start(&test, config.clone());
+    until("some posts", async || posts(&test).await > 50).await;
+    client.stop().await;
+    assert_eq!(test.journal("stream.gap").await.len(), 0, "nobody has listened before");
+    let heard = test.journal("stream.disconnected").await[0]["unheard_since"].clone();
+
+    let client = Client::start(&test, config.clone());
+    until("a gap", async || test.journal("stream.gap").await.len() == 1).await;
+    let gap = test.journal("stream.gap").await.remove(0);
+    assert_eq!((&gap["from"], &gap["cause"]), (&heard, &json!("shutdown")));
+    assert_eq!(gap["backfill_minutes"], 1);
+    let query = test.journal("stream.connected").await[1]["query"].clone();
+    assert!(query.as_str().unwrap().ends_with("&backfill_minutes=1"), "{query}");
+    let before = posts(&test).await;
+    until("more posts", async || posts(&test).await > before + 50).await;
+    // As kill -9 would: nothing more is said.
+    client.task.abort();
+    let _ = client.task.await;
+    assert_eq!(test.journal("stream.disconnected").await.len(), 1);
+
+    let client = Client::start(&test, config);
+    until("a second gap", async || test.journal("stream.gap").await.len() == 2).await;
+    let gap = test.journal("stream.gap").await.remove(1);
+    let before = arrivals(&test).await.into_iter().filter(|at| *at < time(&gap["to"]));
+    assert_eq!((time(&gap["from"]), &gap["cause"]), (before.max().unwrap(), &json!("killed")));
+    client.stop().await;
+    // Nothing has arrived within a gap.
+    let gaps = test.journal("stream.gap").await;
+    for at in arrivals(&test).await {
+        for gap in &gaps {
+            assert!(at <= time(&gap["from"]) || at >= time(&gap["to"]), "{at} {gap}");
+        }
+    }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_is_heard_ends_no_gap() {
+    let test = TestLog::new().await;
+    let silent = Step::Serve { posts: 0, ending: Ending::Stall };
+    let first = Step::Serve { posts: 20, ending: Ending::Reset };
+    let script = vec![first, silent.clone(), silent];
+    let sim = serve(Config { rate: 1_000.0, script, ..Config::default() }).await.unwrap();
+    let client = Client::start(&test, config(&sim));
+    until("a gap", async || test.journal("stream.gap").await.len() == 1).await;
+    client.stop().await;
+    let ends = test.journal("stream.disconnected").await;
+    let gaps = test.journal("stream.gap").await;
+    let since: Vec<_> = ends.iter().map(|end| &end["unheard_since"]).collect();
+    assert_eq!(since[..3], [&gaps[0]["from"]; 3], "{ends:?}");
+    assert_eq!((&gaps[0]["cause"], gaps.len()), (&json!("network"), 1));
     sim.shutdown().await;
 }
 

@@ -15,6 +15,7 @@ use futures::Stream;
 use http_body04::Body;
 use http02::HeaderMap;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::failure::Failure;
@@ -27,6 +28,8 @@ const MAX_REJECTED: usize = 16;
 /// What the body saw that is no item, for whoever reads the items.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// When the first byte arrived.
+    pub first_byte: Option<Timestamp>,
     /// When the last byte arrived.
     pub last_byte: Option<Timestamp>,
     /// Items that can't be handed on.
@@ -37,12 +40,26 @@ pub struct Seen {
 
 /// What the body saw, shared with it.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Mutex<Seen>>);
+pub struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    first: Arc<Notify>,
+}
 
 impl Watch {
     /// What was seen so far.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the first byte, whatever it is, and tells when it came. Cancel safe.
+    pub async fn heard(&self) -> Timestamp {
+        loop {
+            let first = self.seen().first_byte;
+            match first {
+                Some(at) => return at,
+                None => self.first.notified().await,
+            }
+        }
     }
 }
 
@@ -108,7 +125,12 @@ impl Body for ItemBody {
                 Some(Ok(piece)) => {
                     this.idle.as_mut().reset(Instant::now() + this.idle_timeout);
                     let mut seen = this.watch.seen();
-                    seen.last_byte = Some(Timestamp::now());
+                    let now = Timestamp::now();
+                    seen.last_byte = Some(now);
+                    if seen.first_byte.is_none() {
+                        seen.first_byte = Some(now);
+                        this.watch.first.notify_one();
+                    }
                     let whole = this.lines.take(&piece, &mut seen.rejected);
                     if seen.rejected.len() > MAX_REJECTED {
                         drop(seen);

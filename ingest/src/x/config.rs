@@ -23,6 +23,9 @@ pub struct XConfig {
     pub user_fields: Vec<String>,
     /// `place.fields` to ask for.
     pub place_fields: Vec<String>,
+    /// How many minutes of missed posts may be asked for after a loss, at most 5; 0 where the plan has
+    /// no backfill, which would refuse the connection.
+    pub backfill_minutes: u8,
     /// A connection that gives no byte for so long is dead. X gives one at least every 20 s.
     pub idle_timeout: Duration,
     /// How long making a connection may take.
@@ -68,6 +71,7 @@ impl XConfig {
             expansions: names(&EXPANSIONS),
             user_fields: names(&USER_FIELDS),
             place_fields: names(&PLACE_FIELDS),
+            backfill_minutes: 0,
             idle_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             max_item_bytes: 4 << 20,
@@ -78,7 +82,7 @@ impl XConfig {
     }
 
     /// The parameters of the request.
-    pub(super) fn query(&self) -> String {
+    pub(super) fn query(&self, backfill_minutes: u8) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (name, values) in [
             ("tweet.fields", &self.tweet_fields),
@@ -89,6 +93,9 @@ impl XConfig {
             if !values.is_empty() {
                 query.append_pair(name, &values.join(","));
             }
+        }
+        if backfill_minutes > 0 {
+            query.append_pair("backfill_minutes", &backfill_minutes.to_string());
         }
         query.finish()
     }

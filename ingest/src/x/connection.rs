@@ -24,7 +24,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects, and asks for what was missed in the last minutes.
     ///
     /// # Errors
     /// When there is no connection, or the server refuses.
@@ -32,9 +32,10 @@ impl Connection {
         client: reqwest::Client,
         endpoint: &Uri,
         config: &XConfig,
+        backfill_minutes: u8,
     ) -> Result<Self, Failure> {
         let watch = Watch::default();
-        let transport = Transport::new(client, config, watch.clone());
+        let transport = Transport::new(client, config, backfill_minutes, watch.clone());
         // The transport replaces what this token would sign.
         let token = Token::from_parts("", "", "", "");
         let items = Builder::new(token)

@@ -2,13 +2,15 @@
 //!
 //! One connection at a time, by `twitter-stream` over a reqwest transport; each item becomes
 //! an event as it came. A pure policy decides when to connect again and what to say meanwhile.
-//! Every connection and its end is a fact in the journal.
+//! Every connection, its end, and every time at which nobody listened is a fact in the journal.
 
 mod body;
 mod config;
 mod connection;
 mod failure;
+mod gap;
 pub mod lines;
+mod past;
 mod reconnect;
 mod service;
 mod transport;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowerbird_stream::EventLog;
 use bowerbird_stream::journal;
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::Reporter;
+use bowerbird_stream::{EventLog, LogError};
 use bytes::Bytes;
 use http02::Uri;
 use jiff::Timestamp;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::XConfig;
 use super::connection::Connection;
 use super::failure::Failure;
+use super::gap::{Gap, Gaps};
+use super::past::last_heard;
 use super::reconnect::Failures;
 use crate::error::{IngestError, chain};
 use crate::metrics as names;
@@ -65,8 +68,10 @@ pub async fn run<L: EventLog>(
         .map_err(|error| IngestError::Client(chain(&error)))?;
     let standing = Standing::new(reporter);
     let publisher =
-        Publisher::new(log, GROUP, config.drain_timeout, standing.on_trouble()).patient();
+        Publisher::new(log.clone(), GROUP, config.drain_timeout, standing.on_trouble()).patient();
     let harvester = Harvester {
+        log: log.clone(),
+        gaps: Gaps::default(),
         outbox: Outbox::new(publisher, config.outbox, cancel.clone()),
         reader: Reader::stream(SOURCE.to_owned(), Timestamp::now()),
         failures: Failures::default(),
@@ -95,6 +100,8 @@ fn endpoint(config: &XConfig) -> Result<Uri, IngestError> {
 }
 
 struct Harvester<L> {
+    log: L,
+    gaps: Gaps,
     config: XConfig,
     client: reqwest::Client,
     endpoint: Uri,
@@ -111,6 +118,8 @@ struct Harvester<L> {
 struct Given {
     posts: u64,
     problems: Vec<Problem>,
+    /// When the last item was taken: a moment after its last byte came.
+    last_item: Option<Timestamp>,
 }
 
 /// The shutdown began.
@@ -118,18 +127,8 @@ struct Stopped;
 
 impl<L: EventLog> Harvester<L> {
     async fn run(mut self) -> XSummary {
-        while let Ok((failure, lasted)) = self.connect().await {
-            let cause = failure.cause();
-            metrics::counter!(names::X_DISCONNECTIONS, "cause" => cause).increment(1);
-            let again = self.failures.next(&self.config.waits, &failure, lasted, Timestamp::now());
-            tracing::info!(cause, wait = ?again.after, "not connected");
-            // The first attempt after a loss is at once: nothing to tell unless it fails.
-            if !again.after.is_zero() {
-                self.standing.source(Some(again.reason));
-            }
-            if self.outbox.meanwhile(tokio::time::sleep(again.after)).await.is_err() {
-                break;
-            }
+        if self.remember().await.is_ok() {
+            self.follow().await;
         }
         self.standing.draining();
         self.summary.drained = match self.outbox.drain().await {
@@ -143,21 +142,60 @@ impl<L: EventLog> Harvester<L> {
         self.summary
     }
 
+    /// Since nobody listens any more who has before: that gap is open.
+    async fn remember(&mut self) -> Result<(), Stopped> {
+        let trouble = self.standing.on_trouble();
+        let notify = |error: &LogError, _: Duration| trouble(Some(error));
+        let judge = |_: &LogError| Verdict::Again { after: None };
+        let (policy, log) = (RetryPolicy::default(), self.log.clone());
+        let asking = retry(&policy, judge, notify, || last_heard(&log));
+        let past = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
+        trouble(None);
+        if let Ok(Some(past)) = past {
+            self.gaps.begin(past.at, &past.cause, &past.reason);
+        }
+        Ok(())
+    }
+
+    /// Connects again and again, until the shutdown begins.
+    async fn follow(&mut self) {
+        while let Ok((failure, lasted)) = self.connect().await {
+            let cause = failure.cause();
+            metrics::counter!(names::X_DISCONNECTIONS, "cause" => cause).increment(1);
+            let again = self.failures.next(&self.config.waits, &failure, lasted, Timestamp::now());
+            tracing::info!(cause, wait = ?again.after, "not connected");
+            // The first attempt after a loss is at once: nothing to tell unless it fails.
+            if !again.after.is_zero() {
+                self.standing.source(Some(again.reason));
+            }
+            if self.outbox.meanwhile(tokio::time::sleep(again.after)).await.is_err() {
+                break;
+            }
+        }
+    }
+
     /// One connection, from its beginning to its end: why it ended, and how long it lasted.
     async fn connect(&mut self) -> Result<(Failure, Option<Duration>), Stopped> {
         let (client, endpoint, config) =
             (self.client.clone(), self.endpoint.clone(), self.config.clone());
-        let opening = async move { Connection::open(client, &endpoint, &config).await };
+        let backfill = self.gaps.backfill(config.backfill_minutes, Timestamp::now());
+        let opening = async move { Connection::open(client, &endpoint, &config, backfill).await };
         let mut connection = match self.outbox.meanwhile(opening).await.map_err(|_| Stopped)? {
             Ok(connection) => connection,
-            Err(failure) => return Ok((failure, None)),
+            Err(failure) => {
+                self.gaps.failed(&failure.to_string());
+                return Ok((failure, None));
+            }
         };
         self.failures.connected();
         self.standing.source(None);
         self.summary.connections += 1;
         metrics::counter!(names::X_CONNECTIONS).increment(1);
         tracing::info!(endpoint = %self.endpoint, "connected");
-        let fact = json!({"endpoint": self.endpoint.to_string(), "query": self.config.query()});
+        let query = self.config.query(backfill);
+        let fact = json!({
+            "endpoint": self.endpoint.to_string(), "query": query, "unheard_since": self.gaps.since(),
+        });
         self.outbox.push(journal::fact("stream.connected", SOURCE, connection.since, &fact));
 
         let mut given = Given::default();
@@ -184,10 +222,12 @@ impl<L: EventLog> Harvester<L> {
         connection: &mut Connection,
         given: &mut Given,
     ) -> Result<Failure, Stopped> {
+        let watch = connection.watch.clone();
         loop {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Stopped),
+                at = watch.heard(), if self.gaps.since().is_some() => self.heard(at),
                 sent = self.outbox.turn() => went_on(sent)?,
                 item = connection.next(), if self.outbox.has_room() => match item {
                     Ok(item) => self.item(&item, given),
@@ -198,9 +238,20 @@ impl<L: EventLog> Harvester<L> {
         }
     }
 
+    /// The first byte of a connection, if only of an empty line: the gap before it is over.
+    fn heard(&mut self, at: Timestamp) {
+        let Some(gap) = self.gaps.heard(at) else { return };
+        let seconds = gap.to.duration_since(gap.from).as_secs_f64();
+        metrics::counter!(names::X_GAPS).increment(1);
+        let Gap { from, to, cause, .. } = &gap;
+        tracing::warn!(%from, %to, seconds, cause, "nobody has listened to the stream");
+        self.outbox.push(journal::fact("stream.gap", SOURCE, at, &json!(gap)));
+    }
+
     fn item(&mut self, item: &Bytes, given: &mut Given) {
         let now = Timestamp::now();
         metrics::gauge!(names::X_LAST_BYTE).set(now.as_second() as f64);
+        given.last_item = Some(now);
         let Self { reader, outbox, summary, .. } = self;
         reader.read(item, Place::Arrival(now), &mut |found| {
             let kind = match found {
@@ -253,11 +304,15 @@ impl<L: EventLog> Harvester<L> {
         cause: &str,
         reason: &str,
     ) {
+        let heard = connection.watch.seen().last_byte.max(given.last_item);
+        self.gaps.begin(heard.unwrap_or(connection.since), cause, reason);
         let fact = {
             let seen = connection.watch.seen();
             json!({
                 "connected": connection.since,
                 "last_byte": seen.last_byte,
+                // Earlier than this connection, if nothing was heard on it.
+                "unheard_since": self.gaps.since(),
                 "disconnected": now,
                 "posts": given.posts,
                 "cause": cause,

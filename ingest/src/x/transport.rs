@@ -37,11 +37,16 @@ pub struct Transport {
 
 impl Transport {
     /// A transport whose body tells `watch` what it sees.
-    pub fn new(client: reqwest::Client, config: &XConfig, watch: Watch) -> Self {
+    pub fn new(
+        client: reqwest::Client,
+        config: &XConfig,
+        backfill_minutes: u8,
+        watch: Watch,
+    ) -> Self {
         Self {
             client,
             bearer: config.bearer.clone(),
-            query: config.query(),
+            query: config.query(backfill_minutes),
             max_item_bytes: config.max_item_bytes,
             idle_timeout: config.idle_timeout,
             watch,

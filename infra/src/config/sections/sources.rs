@@ -26,6 +26,10 @@ pub struct XSection {
     pub user_fields: Vec<String>,
     /// `place.fields` to ask for.
     pub place_fields: Vec<String>,
+    /// After a loss, how many minutes of missed posts X may be asked to fill in. Plans without
+    /// backfill refuse a connection that asks for it, so it is 0 unless yours has it.
+    #[schemars(range(min = 0, max = 5))]
+    pub backfill_minutes: u8,
     /// A connection that is silent for so long is taken for dead, in milliseconds. X sends
     /// something at least every 20 s.
     #[schemars(range(min = 1_000, max = 600_000))]
@@ -136,6 +140,7 @@ impl Default for XSection {
                 "name",
                 "place_type",
             ]),
+            backfill_minutes: 0,
             idle_timeout_ms: 30_000,
             max_item_bytes: 4 << 20,
         }

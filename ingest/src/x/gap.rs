@@ -1,0 +1,122 @@
+//! The times at which nobody listened: pure. Each is a fact in the journal, so that a hole in the
+//! data can be told from silence.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// The longest time that X fills in when it is asked to, in minutes.
+const BACKFILL_WINDOW: i64 = 5;
+
+/// An interval without a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// When the stream was last heard.
+    pub from: Timestamp,
+    /// When it was heard again.
+    pub to: Timestamp,
+    /// What began it, in a word.
+    pub cause: String,
+    /// What began it.
+    pub reason: String,
+    /// How often it was tried in vain to connect.
+    pub failed: u64,
+    /// Why the last of these tries failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// How many minutes X was asked to fill in; what it has filled in is among the posts.
+    pub backfill_minutes: u8,
+}
+
+/// Keeps account of when the stream was not heard.
+#[derive(Clone, Debug, Default)]
+pub struct Gaps(Option<Gap>);
+
+impl Gaps {
+    /// Nothing was heard after `from`. A gap that is open already has its beginning.
+    pub fn begin(&mut self, from: Timestamp, cause: &str, reason: &str) {
+        self.0.get_or_insert_with(|| Gap {
+            from,
+            to: from,
+            cause: cause.to_owned(),
+            reason: reason.to_owned(),
+            failed: 0,
+            last_failure: None,
+            backfill_minutes: 0,
+        });
+    }
+
+    /// It was tried in vain to end it.
+    pub fn failed(&mut self, why: &str) {
+        if let Some(gap) = &mut self.0 {
+            gap.failed += 1;
+            gap.last_failure = Some(why.to_owned());
+        }
+    }
+
+    /// How many of the `allowed` minutes to ask for, when connecting at `now`.
+    pub fn backfill(&mut self, allowed: u8, now: Timestamp) -> u8 {
+        let Some(gap) = &mut self.0 else { return 0 };
+        let seconds = now.duration_since(gap.from).as_secs().max(1);
+        let minutes = (seconds + 59) / 60;
+        gap.backfill_minutes =
+            allowed.min(u8::try_from(minutes.min(BACKFILL_WINDOW)).unwrap_or_default());
+        gap.backfill_minutes
+    }
+
+    /// Since when nothing was heard, if that is so.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(|gap| gap.from)
+    }
+
+    /// Something was heard: the gap that this ends.
+    pub fn heard(&mut self, at: Timestamp) -> Option<Gap> {
+        self.0.take().map(|gap| Gap { to: at.max(gap.from), ..gap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_gap_lasts_from_the_last_that_was_heard_to_the_next() {
+        let mut gaps = Gaps::default();
+        assert_eq!(gaps.heard(at(1)), None, "nobody has listened before");
+        gaps.begin(at(10), "network", "reset");
+        gaps.failed("503");
+        // A connection on which nothing was heard ends no gap and begins none.
+        gaps.begin(at(20), "idle", "silence");
+        gaps.failed("504");
+        let gap = gaps.heard(at(30)).unwrap();
+        assert_eq!((gap.from, gap.to, gap.failed), (at(10), at(30), 2));
+        assert_eq!((gap.cause.as_str(), gap.last_failure.as_deref()), ("network", Some("504")));
+        assert_eq!(gaps.heard(at(31)), None);
+        // A clock that was set back makes no gap that ends before it began.
+        gaps.begin(at(40), "idle", "silence");
+        assert_eq!(gaps.heard(at(35)).map(|gap| (gap.from, gap.to)), Some((at(40), at(40))));
+    }
+
+    #[test]
+    fn so_many_minutes_are_filled_in_as_are_missing_and_allowed() {
+        for (allowed, after, expected) in [
+            (0, 30, 0),
+            (5, 0, 1),
+            (5, 59, 1),
+            (5, 61, 2),
+            (5, 300, 5),
+            (5, 301, 5),
+            (2, 250, 2),
+            (5, 1_000_000_000, 5),
+            (5, -60, 1),
+        ] {
+            let mut gaps = Gaps::default();
+            assert_eq!(gaps.backfill(allowed, at(5)), 0);
+            gaps.begin(at(1_000), "idle", "silence");
+            assert_eq!(gaps.backfill(allowed, at(1_000 + after)), expected, "{allowed} {after}");
+        }
+    }
+}
