@@ -7,8 +7,8 @@ use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay, sim, sink,
-    topics, up, verify,
+    config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay, rules, sim,
+    sink, topics, up, verify,
 };
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
@@ -84,6 +84,9 @@ pub enum Command {
     /// Bring a source into the event log
     #[command(subcommand)]
     Ingest(ingest::Arguments),
+    /// List the rules of X's stream, or bring them in line with the configuration
+    #[command(subcommand)]
+    Rules(rules::Arguments),
     /// Write what the event log holds as documents
     Sink(sink::Arguments),
     /// How far each group is behind the event log
@@ -121,6 +124,7 @@ impl Command {
             | Self::Dashboard(_) => &[Account::Log, Account::Store],
             Self::Topics(_) => &[Account::Log],
             Self::DeadLetters(arguments) => arguments.accounts(),
+            Self::Rules(arguments) => arguments.accounts(),
             Self::Mapreduce(_) => &[Account::Store],
             Self::Ingest(arguments) => arguments.accounts(),
             Self::Init(_) | Self::Config(_) | Self::Sim(_) => &[],

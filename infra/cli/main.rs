@@ -19,6 +19,7 @@ mod projections;
 mod question;
 mod replay;
 mod report;
+mod rules;
 mod secrets;
 mod service;
 mod settings;
@@ -73,6 +74,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Init(_) | Command::Config(_) => config::check(&settings),
         Command::Topics(arguments) => shutdown.unless(topics::run(arguments, &settings)).await,
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
+        Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,

@@ -8,6 +8,7 @@ use bowerbird_infra::config::{Account, HttpUrl, LogUrl, SaslMechanism, Secret, S
 use bowerbird_ingest::archive::{ArchiveConfig, Input};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
 use bowerbird_ingest::x::XConfig;
+use bowerbird_ingest::x::rules::Rule;
 use bowerbird_mapreduce::couch::CouchViews;
 use bowerbird_mapreduce::quickjs::{QuickJsConfig, QuickJsViews};
 use bowerbird_mapreduce::{AnyViews, Design, ViewError, design};
@@ -80,6 +81,12 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         drain_timeout: settings.source_drain(),
         ..XConfig::new(base_url.parse()?, bearer.get())
     })
+}
+
+/// The rules that the stream shall have.
+pub fn rules(settings: &Settings) -> Vec<Rule> {
+    let declared = settings.config().x.rules.iter();
+    declared.map(|rule| Rule { value: rule.value.clone(), tag: rule.tag.clone() }).collect()
 }
 
 /// How the configured data sets are polled.

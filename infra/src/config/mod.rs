@@ -28,7 +28,7 @@ pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
     AdminSection, ArchiveSection, AurinSection, DashboardSection, Dataset, LogSection,
-    MapreduceSection, SaslMechanism, SimSection, SinkSection, StoreSection, XSection,
+    MapreduceSection, SaslMechanism, SimSection, SinkSection, StoreSection, StreamRule, XSection,
 };
 pub use template::template;
 

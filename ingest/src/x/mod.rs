@@ -12,6 +12,7 @@ mod gap;
 pub mod lines;
 mod past;
 mod reconnect;
+pub mod rules;
 mod service;
 mod transport;
 

@@ -103,9 +103,10 @@ impl Failures {
                 doubled(waits.http_first, &mut self.http).max(waits.no_rules).min(waits.http_max),
                 "the app may not use the filtered stream: check its access in X's console",
             ),
-            Failure::Http { status: 409, .. } => {
-                (waits.no_rules, "the stream has no rules: add some, as the configuration tells")
-            }
+            Failure::Http { status: 409, .. } => (
+                waits.no_rules,
+                "the stream has no rules: declare some as x.rules and run `bowerbird rules sync`",
+            ),
             Failure::Http { .. } => {
                 (doubled(waits.http_first, &mut self.http).min(waits.http_max), "")
             }

@@ -9,5 +9,5 @@ mod store;
 pub use log::{LogSection, SaslMechanism};
 pub use serve::{AdminSection, DashboardSection, MapreduceSection, SimSection};
 pub use sink::SinkSection;
-pub use sources::{ArchiveSection, AurinSection, Dataset, XSection};
+pub use sources::{ArchiveSection, AurinSection, Dataset, StreamRule, XSection};
 pub use store::StoreSection;

@@ -1,0 +1,107 @@
+//! `bowerbird rules`
+
+use anyhow::Context as _;
+use bowerbird_infra::config::Account;
+use bowerbird_ingest::x::rules::{Api, Plan, Rule, check};
+use bowerbird_stream::{EventLog as _, journal};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::failure::{Outcome, WrongUse};
+use crate::output;
+use crate::parts;
+use crate::question;
+use crate::settings::Settings;
+
+/// What `rules` takes.
+#[derive(Debug, Subcommand)]
+pub enum Arguments {
+    /// List the rules that X has
+    List,
+    /// Bring X's rules in line with [[x.rules]] of the configuration
+    Sync(Sync),
+}
+
+/// What `rules sync` takes.
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Only say what would change; X checks the new rules
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete rules that are not declared without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Arguments {
+    /// The accounts whose secrets it needs.
+    pub fn accounts(&self) -> &'static [Account] {
+        match self {
+            Self::Sync(Sync { dry_run: false, .. }) => &[Account::X, Account::Log],
+            _ => &[Account::X],
+        }
+    }
+}
+
+/// Lists them, or brings them in line.
+pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
+    let section = &settings.config().x;
+    let token = section.bearer_token.as_ref().context("there is no bearer token for X")?;
+    let api = Api::new(&section.base_url.base.parse()?, token.get())?;
+    match arguments {
+        Arguments::List => {
+            let rules = api.list().await?;
+            output::rows(settings.output, &rules, &["id", "tag", "rule"], |one| {
+                vec![one.id.clone(), one.rule.tag.clone(), one.rule.value.clone()]
+            })?;
+            Ok(Outcome::Done)
+        }
+        Arguments::Sync(arguments) => Box::pin(sync(arguments, &api, settings)).await,
+    }
+}
+
+async fn sync(arguments: Sync, api: &Api, settings: &Settings) -> anyhow::Result<Outcome> {
+    let declared: Vec<Rule> = parts::rules(settings);
+    let wrong = check(&declared);
+    if !wrong.is_empty() {
+        let message = format!("x.rules is wrong, nothing was sent: {}", wrong.join("; "));
+        return Err(WrongUse(message).into());
+    }
+    let plan = Plan::of(&declared, api.list().await?);
+    if !arguments.dry_run && !arguments.yes && !plan.delete.is_empty() {
+        let values: Vec<&str> = plan.delete.iter().map(|one| one.rule.value.as_str()).collect();
+        let what = format!("{} rules that are not declared: {}", values.len(), values.join(" | "));
+        if !question::ask(&format!("Delete {what}?"))? {
+            let left = format!("nothing was changed; --yes deletes {what}");
+            return Err(WrongUse(left).into());
+        }
+    }
+    plan.carry_out(api, arguments.dry_run).await?;
+    if !arguments.dry_run && !plan.is_done() {
+        let fact = journal::fact("rules.changed", "x:rules", Timestamp::now(), &json!(plan));
+        let log = parts::log(settings).await?;
+        for answer in log.publish(vec![fact]).await {
+            answer.context("the rules were changed, and that could not be noted in the journal")?;
+        }
+    }
+    output::one(settings.output, "rules sync", &plan, || told(&plan, arguments.dry_run))?;
+    Ok(Outcome::Done)
+}
+
+fn told(plan: &Plan, dry_run: bool) -> String {
+    let would = if dry_run { "would be " } else { "" };
+    let mut text = String::new();
+    for rule in &plan.add {
+        text.push_str(&format!("{would}added    {}  [{}]\n", rule.value, rule.tag));
+    }
+    for (old, new) in &plan.retag {
+        let tags = format!("[{}] → [{}]", old.rule.tag, new.tag);
+        text.push_str(&format!("{would}retagged {}  {tags}\n", new.value));
+    }
+    for there in &plan.delete {
+        text.push_str(&format!("{would}deleted  {}  [{}]\n", there.rule.value, there.rule.tag));
+    }
+    text.push_str(&format!("{} rules are as declared\n", plan.keep.len()));
+    text
+}
