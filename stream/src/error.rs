@@ -88,6 +88,17 @@ pub enum LogError {
         /// The partition.
         partition: String,
     },
+    /// Another member of the group has the same name, and each puts the other out.
+    #[error(
+        "another member of group {group} uses the name {instance} too, and each puts the other out; \
+         stop one of them, or give each a sink.instance of its own, or none, and start this one again"
+    )]
+    Fenced {
+        /// The group.
+        group: String,
+        /// The name.
+        instance: String,
+    },
     /// A passing fault: the same call may go through later.
     #[error("the event log at {address} can't do that just now: {reason}")]
     Transient {

@@ -22,14 +22,12 @@ struct Inner {
     random: Random,
     peak: u64,
     panics: Wrongs,
-    fenced: u64,
 }
 
 impl Crew {
     /// None so far; with `named` each is known to the group by a name that stays.
     pub fn new(commands: Commands, named: bool, random: Random) -> Self {
-        let inner =
-            Inner { members: Vec::new(), random, peak: 0, panics: Wrongs::new(), fenced: 0 };
+        let inner = Inner { members: Vec::new(), random, peak: 0, panics: Wrongs::new() };
         Self { commands, named, inner: Mutex::new(inner) }
     }
 
@@ -108,10 +106,7 @@ impl Crew {
             let (peak, name) = (member.peak(), member.name.clone());
             inner.peak = inner.peak.max(peak);
             if let Some(status) = ended {
-                match member_fenced(&inner.members[place]) {
-                    true => inner.fenced += 1,
-                    false => wrongs.push(format!("{name} has ended by itself: {status}")),
-                }
+                wrongs.push(format!("{name} has ended by itself: {status}"));
                 inner.members[place] = Some(self.start(place));
             }
         }
@@ -125,21 +120,10 @@ impl Crew {
         wrongs
     }
 
-    /// How often one was fenced, ended and was started again. When the group's coordinator dies
-    /// while a named member joins, that member may meet itself: the broker knows the name already,
-    /// by an answer that never arrived, and Kafka's clients take being fenced for the end.
-    pub async fn fenced(&self) -> u64 {
-        self.inner.lock().await.fenced
-    }
-
     /// The most memory that one had, in bytes.
     pub async fn peak(&self) -> u64 {
         self.inner.lock().await.peak
     }
-}
-
-fn member_fenced(member: &Option<Member>) -> bool {
-    member.as_ref().is_some_and(|member| member.says("FencedInstanceId"))
 }
 
 impl Inner {

@@ -40,8 +40,6 @@ pub struct Report {
     /// The most memory that a sink had, in bytes.
     pub peak: u64,
     pub samples: u64,
-    /// Named sinks that were fenced.
-    pub fenced: u64,
     /// Requests that the proxy has spoilt, by mood.
     pub struck: String,
 }
@@ -132,7 +130,6 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     report.samples = watching.await.unwrap();
     report.wrongs.extend(stage.crew.stop().await);
     report.peak = stage.crew.peak().await;
-    report.fenced = stage.crew.fenced().await;
     if report.peak > MEMORY {
         stage.wrong(format!("a sink had {} MiB of memory", report.peak >> 20));
     }

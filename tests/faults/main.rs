@@ -115,10 +115,10 @@ async fn all(options: &Options) -> usize {
 }
 
 fn tell(report: &Report, took: Duration) {
-    let Report { found, recovery, phases, peak, samples, fenced, struck, wrongs } = report;
+    let Report { found, recovery, phases, peak, samples, struck, wrongs } = report;
     println!(
         "  {} {:.1} s ({:.1} s to begin, {:.1} s of work): {} events, {} documents, {} rewrites, {} dead letters ({} repeated), level \
-         {:.1} s after the last fault, {} MiB, {samples} samples, {fenced} fenced, spoilt {struck}",
+         {:.1} s after the last fault, {} MiB, {samples} samples, spoilt {struck}",
         if wrongs.is_empty() { "ok" } else { "FAILED" },
         took.as_secs_f64(),
         phases[0].as_secs_f64(),

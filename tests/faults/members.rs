@@ -130,11 +130,6 @@ impl Member {
         std::fs::read_to_string(&self.out).unwrap_or_default()
     }
 
-    /// Whether it has said so on stderr.
-    pub fn says(&self, text: &str) -> bool {
-        self.told().contains(text)
-    }
-
     fn told(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -4,31 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::KafkaLog;
+use super::client::{Current, Failures, Maker};
 use super::error::{code, fault};
 use super::handover::{Command, Handover, Owned};
 use super::health::Health;
 use super::poller::Poller;
-use super::rebalance::{GroupConsumer, Rebalancing, out_of_range};
+use super::rebalance::{GroupConsumer, out_of_range};
 use super::record::Copier;
 use crate::error::LogError;
 use crate::log::{ConsumerConfig, Delivery, EventConsumer, Partition};
 
+const ENDED: &str = "the consumer has ended";
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(15);
 
 /// A consumer of Kafka.
 pub struct KafkaConsumer {
     log: KafkaLog,
-    consumer: Arc<GroupConsumer>,
+    current: Current,
     handover: Arc<Handover>,
     group: String,
     member: bool,
@@ -44,8 +45,9 @@ impl KafkaConsumer {
             log.query.topic(topic).await?;
         }
         let topics: Vec<_> = topics.iter().map(|&topic| topic.to_owned()).collect();
-        let begin = |consumer: &GroupConsumer, topics: &[String]| {
-            consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())
+        let names = topics.clone();
+        let begin = move |consumer: &GroupConsumer| {
+            consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())
         };
         Self::start(log, config, topics, BTreeMap::new(), true, begin).await
     }
@@ -75,8 +77,7 @@ impl KafkaConsumer {
         let places = owned.iter().map(|(partition, owned)| (partition.clone(), owned.next));
         let places: BTreeMap<_, _> = places.collect();
         let topics = topics.into_keys().collect();
-        let begin =
-            move |consumer: &GroupConsumer, _: &[String]| consumer.assign(&offsets(&places)?);
+        let begin = move |consumer: &GroupConsumer| consumer.assign(&offsets(&places)?);
         Self::start(log, config, topics, owned, false, begin).await
     }
 
@@ -86,28 +87,33 @@ impl KafkaConsumer {
         topics: Vec<String>,
         owned: BTreeMap<Partition, Owned>,
         member: bool,
-        begin: impl FnOnce(&GroupConsumer, &[String]) -> KafkaResult<()> + Send + 'static,
+        begin: impl Fn(&GroupConsumer) -> KafkaResult<()> + Send + 'static,
     ) -> Result<Self, LogError> {
         let handover = Arc::new(Handover::new((config.prefetch_bytes / 2).max(1)));
         handover.lock().owned = owned;
-        let context = Rebalancing {
-            health: Health::default(),
+        let address = log.address.clone();
+        let maker = Maker {
+            native: log.clients.consuming(&config),
             handover: Arc::clone(&handover),
+            address: address.clone(),
+            group: config.group.clone(),
+            instance: config.instance,
             start: config.start,
             drain: config.drain_timeout,
             patience: log.clients.config.request_timeout.min(Duration::from_secs(5)),
+            begin: Box::new(begin),
         };
-        let native = log.clients.consuming(&config);
-        let address = log.address.clone();
         let started = {
             let (address, handover) = (address.clone(), Arc::clone(&handover));
             spawn_blocking(move || {
-                let made = GroupConsumer::from_config_and_context(&native, context);
-                let said = |error: KafkaError| fault(&error, &address, None, &Health::default());
-                let consumer = Arc::new(made.map_err(said)?);
-                begin(&consumer, &topics).map_err(said)?;
+                let consumer = maker.make()?;
+                let current = Current::default();
+                current.set(&consumer);
                 let poller = Poller {
-                    consumer: Arc::clone(&consumer),
+                    consumer,
+                    maker,
+                    current: current.clone(),
+                    failures: Failures::default(),
                     handover,
                     address: address.clone(),
                     topics,
@@ -121,13 +127,13 @@ impl KafkaConsumer {
                     address: address.clone(),
                     reason: format!("the poll thread can't be started: {error}"),
                 })?;
-                Ok(consumer)
+                Ok(current)
             })
         };
-        let consumer = started.await.unwrap_or_else(|error| {
+        let current = started.await.unwrap_or_else(|error| {
             Err(LogError::Fatal { address, reason: format!("the start was cut off: {error}") })
         })?;
-        Ok(Self { log, consumer, handover, group: config.group, member })
+        Ok(Self { log, current, handover, group: config.group, member })
     }
 
     fn fatal(&self, reason: String) -> LogError {
@@ -193,7 +199,10 @@ impl EventConsumer for KafkaConsumer {
         let (done, answer) = oneshot::channel();
         let command = Command::Seek { partition: partition.clone(), offset, done };
         self.order(std::slice::from_ref(partition), |owned| owned.seeking = true, command)?;
-        answer.await.map_err(|_| self.fatal("the consumer has ended".to_owned()))
+        answer.await.map_err(|_| match self.handover.lock().ended {
+            Some(_) => self.fatal(ENDED.to_owned()),
+            None => LogError::NotAssigned { partition: partition.to_string() },
+        })
     }
 
     async fn commit(&mut self, commits: &BTreeMap<Partition, i64>) -> Result<(), LogError> {
@@ -203,6 +212,9 @@ impl EventConsumer for KafkaConsumer {
         if self.group.is_empty() {
             return Err(self.fatal("a reader without a group has no offsets to commit".to_owned()));
         }
+        // Before the look at what is owned: a client that takes the place of another owns nothing of
+        // what that one did.
+        let consumer = self.current.get().ok_or_else(|| self.fatal(ENDED.to_owned()))?;
         {
             let state = self.handover.lock();
             if let Some(foreign) = commits.keys().find(|p| !state.owned.contains_key(*p)) {
@@ -211,7 +223,6 @@ impl EventConsumer for KafkaConsumer {
         }
         let address = self.log.address.clone();
         let list = offsets(commits).map_err(|e| fault(&e, &address, None, &Health::default()))?;
-        let consumer = Arc::clone(&self.consumer);
         let (member, group) = (self.member, self.group.clone());
         let committed = spawn_blocking(move || {
             consumer.commit(&list, CommitMode::Sync).map_err(|error| match code(&error) {
@@ -220,7 +231,8 @@ impl EventConsumer for KafkaConsumer {
                     let reason = format!("group {group} has live members: stop them first");
                     LogError::Fatal { address, reason }
                 }
-                Some(Code::UnknownMemberId | Code::IllegalGeneration) => {
+                // Or its name was taken: the poll thread is about to tell what is lost.
+                Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId) => {
                     LogError::Transient { address, reason: error.to_string() }
                 }
                 _ => fault(&error, &address, None, &consumer.context().health),

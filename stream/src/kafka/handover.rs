@@ -186,6 +186,13 @@ impl Handover {
         self.lock().bytes <= self.limit / 2
     }
 
+    /// Blocks the poll thread for so long, or until the caller is done with this consumer: whether
+    /// it is.
+    pub(super) fn closes_within(&self, wait: Duration) -> bool {
+        let waited = self.room.wait_timeout_while(self.lock(), wait, |state| !state.closing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    }
+
     /// Blocks the poll thread until there is room, a command, or `wait` is over.
     pub(super) fn wait_for_room(&self, wait: Duration) {
         let full = |state: &mut State| {

@@ -1,5 +1,6 @@
 //! Apache Kafka as the event log, by librdkafka. Nothing outside this module names it.
 
+mod client;
 mod config;
 mod consumer;
 mod error;

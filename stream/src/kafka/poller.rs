@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::client::{Current, Failures, Maker, leave};
 use super::error::{Kind, code, fault, kind};
 use super::handover::{Command, Handover};
 use super::query::{committed, extents, list};
@@ -24,13 +25,17 @@ const STALL: Duration = Duration::from_millis(500);
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 /// How often it is tried whether a trouble is over.
-const PROBE: Duration = Duration::from_secs(2);
+pub(super) const PROBE: Duration = Duration::from_secs(2);
 /// How long such a try may take.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 /// What one consumer's thread works with.
 pub(super) struct Poller {
     pub(super) consumer: Arc<GroupConsumer>,
+    /// Makes another client when this one has failed for good.
+    pub(super) maker: Maker,
+    pub(super) current: Current,
+    pub(super) failures: Failures,
     pub(super) handover: Arc<Handover>,
     pub(super) address: String,
     /// What was subscribed to, or is read.
@@ -78,9 +83,11 @@ impl Poller {
             self.throttle();
             let failed = self.poll(&mut records);
             self.handover.push(&mut records);
-            if let Some(error) = failed
-                && let Err(error) = self.fail(&error)
-            {
+            let looked_after = match failed {
+                Some(error) => self.fail(&error),
+                None => Ok(()),
+            };
+            if let Err(error) = looked_after {
                 self.handover.tell(|state| state.ended = Some(Err(error)));
                 break;
             }
@@ -167,6 +174,10 @@ impl Poller {
                 self.mark(&partitions, false);
             }
             Command::Seek { partition, offset, done } => {
+                // It was taken away meanwhile.
+                if !self.handover.lock().owned.contains_key(&partition) {
+                    return;
+                }
                 self.go_to(&partition, offset);
                 self.handover.tell(|state| {
                     if let Some(owned) = state.owned.get_mut(&partition) {
@@ -218,12 +229,11 @@ impl Poller {
     /// # Errors
     /// Such as end the consumer.
     fn fail(&mut self, error: &KafkaError) -> Result<(), LogError> {
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            return self.begin_anew(code, reason);
+        }
         let health = &self.consumer.context().health;
         let said = |topic: Option<&str>| fault(error, &self.address, topic, health);
-        if let KafkaError::MessageConsumptionFatal(_) = error {
-            let reason = health.refusal().unwrap_or_else(|| error.to_string());
-            return Err(LogError::Fatal { address: self.address.clone(), reason });
-        }
         let trouble = match code(error) {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => return self.recover(),
             // One broker of several; when it is the last, AllBrokersDown follows.
@@ -362,18 +372,6 @@ impl Poller {
             committed(&*self.consumer, &first, PROBE_WAIT).map_err(said)?;
         }
         Ok(())
-    }
-}
-
-/// Leaves the group and ends the client. A commit may be under way on another thread; it is waited
-/// for, since the last one to let go of a consumer closes it.
-fn leave(mut consumer: Arc<BaseConsumer<super::rebalance::Rebalancing>>) {
-    loop {
-        match Arc::try_unwrap(consumer) {
-            Ok(last) => return drop(last),
-            Err(shared) => consumer = shared,
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
