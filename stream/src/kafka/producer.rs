@@ -19,7 +19,7 @@ use rdkafka::producer::{
 use tokio::sync::Notify;
 
 use super::config::Clients;
-use super::error::{code, fault};
+use super::error::{Kind, code, fault, kind};
 use super::health::Health;
 use crate::error::LogError;
 use crate::event::Headers;
@@ -284,12 +284,27 @@ impl Publisher {
                 self.forget(&topic);
                 LogError::MissingTopic { address, topic }
             }
-            // The record is not at fault, and the next producer may get it through.
-            LogError::Fatal { address, reason } if is_fatal(producer, &error) => {
-                LogError::Transient { address, reason }
+            other @ (LogError::Fatal { .. } | LogError::Transient { .. }) => {
+                self.of_producer(producer, &error).unwrap_or(other)
             }
             other => other,
         })
+    }
+
+    /// What a record failed of that is not at fault itself: its producer has failed for good. The
+    /// next one may get it through; unless who we are is refused, and then it says so.
+    fn of_producer(&self, producer: &Threaded, error: &KafkaError) -> Option<LogError> {
+        let address = self.address.clone();
+        match producer.client().fatal_error() {
+            Some((code, reason)) if kind(code) == Kind::Refused => {
+                Some(LogError::Unauthorised { address, reason })
+            }
+            Some((_, reason)) => Some(LogError::Transient { address, reason }),
+            None if code(error) == Some(Code::Fatal) => {
+                Some(LogError::Transient { address, reason: error.to_string() })
+            }
+            None => None,
+        }
     }
 
     fn producer(&self) -> Result<Arc<Threaded>, LogError> {
@@ -331,10 +346,6 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         super::let_go(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
-}
-
-fn is_fatal(producer: &Threaded, error: &KafkaError) -> bool {
-    code(error) == Some(Code::Fatal) || producer.client().fatal_error().is_some()
 }
 
 fn native_headers(headers: &Headers) -> Option<OwnedHeaders> {

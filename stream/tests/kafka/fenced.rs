@@ -80,7 +80,6 @@ async fn of_two_live_members_of_one_name_one_gives_up_and_the_other_goes_on() {
             }
         }
     };
-    println!("{joins} joins in {:?}", started.elapsed());
     assert!(joins <= 12, "{joins} joins: they have done nothing else");
     assert!(matches!(&error, LogError::Fenced { instance, .. } if instance == "one"), "{error:?}");
     assert!(!error.is_transient() && !error.pauses());

@@ -67,6 +67,39 @@ async fn publishing_outlives_errors_of_the_broker_and_of_the_producer() {
 }
 
 #[tokio::test]
+async fn a_producer_that_has_lost_its_identity_is_replaced() {
+    use RDKafkaRespErr::*;
+    // What the broker answers to which request, and whether an operator must mend it.
+    let first_request = RDKafkaApiKey::InitProducerId;
+    for (request, answer, pauses) in [
+        (first_request, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, Some(false)),
+        (first_request, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, Some(false)),
+        (first_request, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, Some(true)),
+        (RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, Some(false)),
+        // librdkafka asks for another identity by itself, or asks again.
+        (RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID, None),
+        (RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, None),
+        (RDKafkaApiKey::Produce, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, None),
+    ] {
+        let (cluster, log) = mock();
+        if request != first_request {
+            log.publish(records("posts", 1)).await.remove(0).unwrap();
+        }
+        cluster.request_errors(request, &[answer]);
+        let told = log.publish(records("posts", 1)).await.remove(0).err();
+        if let Some(pauses) = pauses {
+            let told = told.unwrap();
+            assert_eq!((told.pauses(), told.is_transient()), (pauses, !pauses), "{told:?}");
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = log.publish(records("posts", 1)).await.remove(0) {
+            assert!(error.is_transient() || error.pauses(), "{answer:?}: {error:?}");
+            assert!(Instant::now() < deadline, "{answer:?}: publishing did not come back: {error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_is_not_acknowledged_in_time_has_failed_for_now() {
     let (cluster, log) = mock();
     log.publish(records("posts", 1)).await.remove(0).unwrap();
