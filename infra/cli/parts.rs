@@ -179,6 +179,7 @@ pub fn sink(settings: &Settings) -> SinkConfig {
         max_attempts: section.max_attempts,
         max_backoff: Duration::from_millis(section.max_backoff_ms),
         instance: section.instance.clone(),
+        session_timeout: Duration::from_millis(section.session_timeout_ms),
         once: false,
     }
 }

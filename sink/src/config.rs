@@ -91,6 +91,8 @@ pub struct SinkConfig {
     pub max_backoff: Duration,
     /// A name that stays with this member over restarts, if any.
     pub instance: Option<String>,
+    /// A member that is silent for so long is taken for dead.
+    pub session_timeout: Duration,
     /// Drain to the ends seen at start and stop; what would be waited out fails at once.
     pub once: bool,
 }
@@ -109,6 +111,7 @@ impl Default for SinkConfig {
             max_attempts: 8,
             max_backoff: Duration::from_secs(30),
             instance: None,
+            session_timeout: Duration::from_secs(6),
             once: false,
         }
     }

@@ -73,13 +73,15 @@ pub enum StartAt {
 pub struct ConsumerConfig {
     /// The group; it owns the committed offsets, also with an explicit assignment.
     pub group: String,
-    /// A name that stays with this member over restarts (static membership), if any.
+    /// A name that stays with this member over restarts (static membership), if any. Who comes with
+    /// the name of another puts that one out of the group.
     pub instance: Option<String>,
     /// Where to begin without a committed offset.
     pub start: StartAt,
     /// The most bytes fetched ahead of [`EventConsumer::next`], over all partitions.
     pub prefetch_bytes: usize,
-    /// A member that is silent for so long is taken for dead.
+    /// A member that is silent for so long is taken for dead, and others get what it had. Of a named
+    /// one nothing else tells that it has gone.
     pub session_timeout: Duration,
     /// How long a revoked partition may drain ([`Revocation`]).
     pub drain_timeout: Duration,
@@ -93,7 +95,7 @@ impl ConsumerConfig {
             instance: None,
             start: StartAt::Earliest,
             prefetch_bytes: 16 << 20,
-            session_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(6),
             drain_timeout: Duration::from_secs(5),
         }
     }
@@ -174,7 +176,8 @@ pub trait EventConsumer: Send + 'static {
         offsets: &BTreeMap<Partition, i64>,
     ) -> impl Future<Output = Result<(), LogError>> + Send;
 
-    /// Leaves the group at once, so that others need not wait for the session to time out.
+    /// Leaves the group at once, so that others need not wait for the session to time out. A named
+    /// member stays in it for as long as that: to come back to what it had.
     fn close(self) -> impl Future<Output = Result<(), LogError>> + Send;
 }
 

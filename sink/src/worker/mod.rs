@@ -69,6 +69,7 @@ pub async fn run_into<L: EventLog, S: DocumentStore>(
 ) -> Result<(), SinkError> {
     let consumer = ConsumerConfig {
         instance: config.instance.clone(),
+        session_timeout: config.session_timeout,
         drain_timeout: config.drain_timeout,
         // Together with what is pending: what the configuration allows, and half of it again.
         prefetch_bytes: config.max_pending_bytes / 2,

@@ -85,6 +85,18 @@ impl Maker {
         Ok(Arc::new(made))
     }
 
+    /// What brokers mean that do not take the member's session time-out.
+    pub(super) fn session(&self) -> LogError {
+        let session = self.native.get("session.timeout.ms").unwrap_or_default();
+        let reason = format!(
+            "the brokers refuse a session time-out of {session} ms for group {}: it is below their \
+             group.min.session.timeout.ms or above their group.max.session.timeout.ms; change \
+             sink.session_timeout_ms, or those",
+            self.group,
+        );
+        LogError::Transient { address: self.address.clone(), reason }
+    }
+
     /// What a client failed for good of, as long as another is tried.
     pub(super) fn trouble(&self, code: Code, reason: &str, after: Duration) -> LogError {
         let reason = match (code, &self.instance) {

@@ -238,6 +238,7 @@ impl Poller {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => return self.recover(),
             // One broker of several; when it is the last, AllBrokersDown follows.
             Some(Code::BrokerTransportFailure | Code::PollExceeded) => return Ok(()),
+            Some(Code::InvalidSessionTimeout) => self.maker.session(),
             Some(code) if kind(code) == Kind::Missing => {
                 let missing = self
                     .topics

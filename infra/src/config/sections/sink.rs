@@ -34,9 +34,19 @@ pub struct SinkSection {
     #[schemars(range(min = 100, max = 3_600_000))]
     pub max_backoff_ms: u64,
     /// A name of this member that stays over restarts, so that Kafka gives it the same partitions
-    /// at once. Two members must not share it.
+    /// at once. Two members must not share it: the one that comes puts the other out, and one that
+    /// is put out over and over ends. A member with a name does not leave its group when it stops,
+    /// so that it finds all as it was if it is back within `sink.session_timeout_ms`; when it is
+    /// gone for good, its partitions wait for as long before others get them.
     #[schemars(example = &"sink-1")]
     pub instance: Option<String>,
+    /// How long Kafka hears nothing from a member before it takes it for dead, in milliseconds.
+    /// After a crash the others have its partitions so much later, and a second or two. A member
+    /// is heard from five times as often. Brokers refuse what is outside their
+    /// group.min.session.timeout.ms and group.max.session.timeout.ms: 6000 and 1800000, unless
+    /// they were changed.
+    #[schemars(range(min = 1_000, max = 1_800_000))]
+    pub session_timeout_ms: u64,
     /// How long finishing may take after a signal, in milliseconds: of every role, not of the sink
     /// alone. Sources have a fifth of it, sinks two; those two also bound how long partitions that move
     /// to another member are drained.
@@ -56,6 +66,7 @@ impl Default for SinkSection {
             max_attempts: 8,
             max_backoff_ms: 30_000,
             instance: None,
+            session_timeout_ms: 6_000,
             drain_timeout_ms: 10_000,
         }
     }
