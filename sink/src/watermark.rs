@@ -50,9 +50,21 @@ impl Watermarks {
 
     /// The offsets that may be committed and are not yet: per partition the next one to read.
     pub fn due(&self) -> BTreeMap<Partition, i64> {
+        self.due_within(|_| None)
+    }
+
+    /// The same, within the limits that partitions may have; a negative one allows nothing.
+    pub fn due_within(
+        &self,
+        limit: impl Fn(&Partition) -> Option<i64>,
+    ) -> BTreeMap<Partition, i64> {
+        let mark = |partition: &Partition, lane: &Lane| {
+            limit(partition).map_or(lane.mark(), |limit| lane.mark().min(limit))
+        };
         self.lanes
             .iter()
-            .map(|(partition, lane)| (partition, lane, lane.mark()))
+            .map(|(partition, lane)| (partition, lane, mark(partition, lane)))
+            .filter(|(.., mark)| *mark >= 0)
             .filter(|(_, lane, mark)| lane.committed.is_none_or(|committed| committed < *mark))
             .map(|(partition, _, mark)| (partition.clone(), mark))
             .collect()
@@ -119,6 +131,9 @@ mod tests {
         assert!(marks.due().is_empty());
         marks.settle(&position(6));
         assert_eq!(marks.due()[&partition], 7);
+        assert_eq!(marks.due_within(|_| Some(7))[&partition], 7);
+        assert!(marks.due_within(|_| Some(6)).is_empty(), "it has that already");
+        assert!(Watermarks::default().due_within(|_| Some(-1)).is_empty());
         marks.forget([&partition]);
         marks.settle(&position(6));
         assert!(marks.due().is_empty());

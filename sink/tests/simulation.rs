@@ -1,6 +1,7 @@
 //! A million histories of a consumer group on simulated time: members that take, write and commit
-//! as the core of a sink decides, through crashes, rebalances, lost answers and lost commits,
-//! against a model that knows which records are durable.
+//! as the core of a sink decides, through crashes, rebalances, lost answers, lost commits and a
+//! retention that is faster than they are, against a model that knows which records are durable and
+//! which are gone and told.
 //!
 //! Each history is a seed: a failure prints it, and `BOWERBIRD_SIMULATION_SEED` runs it alone.
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowerbird_sink::worker::core::{Action, Core, Input, Settings};
+use bowerbird_sink::worker::gaps::Gap;
 use bowerbird_sink::worker::pace::{Bounds, Sample};
 use bowerbird_stream::{Headers, Partition, Position, Record};
 use bytes::Bytes;
@@ -62,6 +64,8 @@ struct Member {
     owned: BTreeMap<usize, i64>,
     /// Batches that it is writing.
     writing: Vec<Vec<Record>>,
+    /// Holes that it is telling, of each partition some.
+    telling: Vec<Vec<Gap>>,
     /// A partition that it is letting go, and who gets it.
     leaving: Option<(usize, usize)>,
 }
@@ -69,7 +73,8 @@ struct Member {
 impl Member {
     fn new(now: Instant) -> Self {
         let core = Core::new(SETTINGS, now);
-        Self { core, owned: BTreeMap::new(), writing: Vec::new(), leaving: None }
+        let (writing, telling) = (Vec::new(), Vec::new());
+        Self { core, owned: BTreeMap::new(), writing, telling, leaving: None }
     }
 }
 
@@ -77,7 +82,10 @@ struct World {
     chance: Chance,
     now: Instant,
     topic: Arc<str>,
+    earliest: [i64; PARTITIONS],
     ends: [i64; PARTITIONS],
+    /// What the journal says is gone.
+    told: [BTreeSet<i64>; PARTITIONS],
     durable: [BTreeSet<i64>; PARTITIONS],
     committed: [i64; PARTITIONS],
     members: Vec<Member>,
@@ -89,7 +97,9 @@ impl World {
             chance: Chance(seed),
             now,
             topic: Arc::clone(topic),
+            earliest: [0; PARTITIONS],
             ends: [0; PARTITIONS],
+            told: Default::default(),
             durable: Default::default(),
             committed: [0; PARTITIONS],
             members: (0..MEMBERS).map(|_| Member::new(now)).collect(),
@@ -110,6 +120,20 @@ impl World {
         self.members[member].owned.insert(partition, from);
         let assigned = vec![self.partition(partition)];
         self.apply(member, Input::Assigned(assigned));
+        self.overtake(member);
+    }
+
+    /// Tells a member what retention took before it was read; it goes on at what is left.
+    fn overtake(&mut self, member: usize) {
+        for number in 0..PARTITIONS {
+            let to = self.earliest[number];
+            let Some(next) = self.members[member].owned.get_mut(&number) else { continue };
+            if *next < to {
+                let from = std::mem::replace(next, to);
+                let partition = self.partition(number);
+                self.apply(member, Input::Overtaken(Gap { partition, from, to }));
+            }
+        }
     }
 
     /// The group's members hand an input to their core and carry out what it says.
@@ -123,6 +147,12 @@ impl World {
                     writing.push(batch.into_records());
                     assert!(writing.len() <= SETTINGS.bounds.writers, "too many writers");
                     assert!(core.pending_bytes() <= SETTINGS.max_pending_bytes + 4 * RECORD);
+                }
+                Action::Tell(gaps) => {
+                    let telling = &mut self.members[member].telling;
+                    let twice = telling.iter().any(|other| other[0].partition == gaps[0].partition);
+                    assert!(!twice, "two tell of one partition");
+                    telling.push(gaps);
                 }
                 Action::Commit(offsets) => {
                     // A commit may fail, or be made without an answer.
@@ -147,6 +177,9 @@ impl World {
                         self.perhaps_store(&batch);
                         self.apply(member, Input::Failed);
                     }
+                    for gaps in std::mem::take(&mut self.members[member].telling) {
+                        self.perhaps_tell(&gaps);
+                    }
                 }
             }
         }
@@ -161,8 +194,8 @@ impl World {
             }
             for before in self.committed[number]..*offset {
                 assert!(
-                    self.durable[number].contains(&before),
-                    "partition {number} committed at {offset}, but {before} is not durable"
+                    self.durable[number].contains(&before) || self.told[number].contains(&before),
+                    "partition {number} committed at {offset}, but {before} is neither durable nor told"
                 );
             }
             self.committed[number] = self.committed[number].max(*offset);
@@ -182,6 +215,41 @@ impl World {
         }
     }
 
+    fn tell(&mut self, gaps: &[Gap]) {
+        for Gap { partition, from, to } in gaps {
+            self.told[usize::try_from(partition.partition).unwrap()].extend(*from..*to);
+        }
+    }
+
+    fn perhaps_tell(&mut self, gaps: &[Gap]) {
+        if self.chance.one_in(2) {
+            self.tell(gaps);
+        }
+    }
+
+    /// The journal takes what a member tells, perhaps without an answer.
+    fn acknowledge(&mut self, member: usize) {
+        let telling = self.members[member].telling.len();
+        if telling == 0 {
+            return;
+        }
+        let which = self.chance.below(telling);
+        if self.chance.one_in(4) {
+            let gaps = self.members[member].telling[which].clone();
+            return self.perhaps_tell(&gaps);
+        }
+        let gaps = self.members[member].telling.swap_remove(which);
+        self.tell(&gaps);
+        self.apply(member, Input::Told(gaps[0].partition.clone()));
+    }
+
+    /// Retention takes some of a partition, read or not.
+    fn expire(&mut self) {
+        let partition = self.chance.below(PARTITIONS);
+        let held = usize::try_from(self.ends[partition] - self.earliest[partition]).unwrap();
+        self.earliest[partition] += i64::try_from(self.chance.below(held + 1)).unwrap();
+    }
+
     fn append(&mut self) {
         let partition = self.chance.below(PARTITIONS);
         self.ends[partition] += i64::try_from(self.chance.below(6)).unwrap();
@@ -191,6 +259,7 @@ impl World {
         if !self.members[member].core.listens() {
             return;
         }
+        self.overtake(member);
         let mut room = self.members[member].core.room();
         let mut records = Vec::new();
         for (partition, next) in &mut self.members[member].owned {
@@ -275,6 +344,7 @@ impl World {
     fn crash(&mut self, member: usize) {
         let dead = std::mem::replace(&mut self.members[member], Member::new(self.now));
         dead.writing.iter().for_each(|batch| self.perhaps_store(batch));
+        dead.telling.iter().for_each(|gaps| self.perhaps_tell(gaps));
         for partition in dead.owned.into_keys() {
             let heir = self.chance.below(MEMBERS);
             self.assign(heir, partition);
@@ -287,8 +357,13 @@ impl World {
             return;
         }
         self.apply(member, Input::Stop { flush: true });
+        // Whoever is not heard by the journal leaves as well.
+        let heard = self.chance.one_in(2);
         for _ in 0..20 {
             self.settle(member);
+            if heard {
+                self.acknowledge(member);
+            }
             self.tick(100);
         }
         assert!(self.members[member].core.is_idle(), "not drained inside the deadline");
@@ -299,7 +374,7 @@ impl World {
 
     fn step(&mut self) {
         let member = self.chance.below(MEMBERS);
-        match self.chance.below(32) {
+        match self.chance.below(36) {
             0..6 => self.append(),
             6..15 => self.deliver(member),
             15..23 => self.settle(member),
@@ -309,17 +384,24 @@ impl World {
             }
             27..30 => self.rebalance(),
             30 => self.crash(member),
+            31..33 => self.acknowledge(member),
+            33 | 34 => self.expire(),
             _ => self.restart(member),
         }
     }
 
-    /// With no more faults, all of it must be durable and committed.
+    /// With no more faults, all of it must be durable, or told, and committed. A group that was
+    /// overtaken up to the end commits again with the next record.
     fn heal(&mut self) {
+        self.ends.iter_mut().for_each(|end| *end += 1);
         for _ in 0..200 {
             for member in 0..MEMBERS {
                 self.deliver(member);
                 while !self.members[member].writing.is_empty() {
                     self.settle(member);
+                }
+                while !self.members[member].telling.is_empty() {
+                    self.acknowledge(member);
                 }
             }
             self.tick(150);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bowerbird_stream::{Partition, Position, Record};
 
+use super::gaps::{Gap, Gaps};
 use super::pace::{Bounds, Pace, Sample};
 use crate::batch::{Batch, Limits};
 use crate::watermark::Watermarks;
@@ -45,6 +46,10 @@ pub enum Input {
         /// What it has taught.
         sample: Sample,
     },
+    /// Retention was faster than this group: a hole.
+    Overtaken(Gap),
+    /// The journal has what was told of this partition.
+    Told(Partition),
     /// A batch could not be settled; its records stay unsettled.
     Failed,
     /// What waits need not wait for more.
@@ -67,7 +72,9 @@ pub enum Action {
     Commit(BTreeMap<Partition, i64>),
     /// Commit these offsets, then let the revoked partitions go.
     Release(BTreeMap<Partition, i64>),
-    /// Time is up: give up what is still being written.
+    /// Tell the journal of these holes, all of one partition.
+    Tell(Vec<Gap>),
+    /// Time is up: give up what is still being written and told.
     Abandon,
 }
 
@@ -77,6 +84,7 @@ pub struct Core {
     settings: Settings,
     pace: Pace,
     marks: Watermarks,
+    gaps: Gaps,
     open: Batch,
     writing: usize,
     pending_bytes: usize,
@@ -92,6 +100,7 @@ impl Core {
         Self {
             pace: Pace::new(settings.bounds),
             marks: Watermarks::default(),
+            gaps: Gaps::default(),
             open: Batch::default(),
             writing: 0,
             pending_bytes: 0,
@@ -105,9 +114,15 @@ impl Core {
 
     /// Takes in what happens, and says what to do.
     pub fn apply(&mut self, input: Input, now: Instant) -> Vec<Action> {
+        let mut told = None;
         match input {
             Input::Taken(records) => records.into_iter().for_each(|record| self.take(record, now)),
-            Input::Assigned(partitions) | Input::Lost(partitions) => self.marks.forget(&partitions),
+            Input::Assigned(partitions) | Input::Lost(partitions) => {
+                self.marks.forget(&partitions);
+                self.gaps.forget(&partitions);
+            }
+            Input::Overtaken(gap) => told = self.gaps.open(gap),
+            Input::Told(partition) => told = self.gaps.told(&partition),
             Input::Revoked(partitions) => {
                 self.revoking = Some((partitions, now + self.settings.drain_timeout));
             }
@@ -127,7 +142,9 @@ impl Core {
                 }
             }
         }
-        self.due(now)
+        let mut actions = Vec::from_iter(told.map(Action::Tell));
+        self.due(now, &mut actions);
+        actions
     }
 
     /// The log has these commits. Nothing becomes due by that.
@@ -157,11 +174,11 @@ impl Core {
     pub fn wake_at(&self) -> Instant {
         let due = self.open.due_at(&self.limits()).filter(|_| self.has_free_writer());
         let revoking = self.revoking.as_ref().map(|(_, deadline)| *deadline);
-        let stopping = self.stopping.filter(|_| self.writing > 0);
+        let stopping = self.stopping.filter(|_| self.is_at_work());
         [due, revoking, stopping].into_iter().flatten().fold(self.next_commit, Instant::min)
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing waits and no batch is under way.
     pub fn is_idle(&self) -> bool {
         self.open.is_empty() && self.writing == 0
     }
@@ -183,7 +200,12 @@ impl Core {
 
     /// What may be committed and is not yet.
     pub fn committable(&self) -> BTreeMap<Partition, i64> {
-        self.marks.due()
+        self.marks.due_within(|partition| self.gaps.limit(partition))
+    }
+
+    /// Whether something is being written or told.
+    fn is_at_work(&self) -> bool {
+        self.writing > 0 || self.gaps.is_telling()
     }
 
     fn take(&mut self, record: Record, now: Instant) {
@@ -201,25 +223,24 @@ impl Core {
         self.writing < self.pace.now().writers
     }
 
-    fn due(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
+    fn due(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.is_flush_due(now) && self.has_free_writer() {
             self.hurried = false;
             self.writing += 1;
             actions.push(Action::Write(std::mem::take(&mut self.open)));
         }
-        self.release(now, &mut actions);
+        self.release(now, actions);
         if now >= self.next_commit {
             self.next_commit = now + self.settings.commit_interval;
-            let offsets = self.marks.due();
+            let offsets = self.committable();
             if !offsets.is_empty() {
                 actions.push(Action::Commit(offsets));
             }
         }
-        if self.writing > 0 && self.stopping.is_some_and(|deadline| now >= deadline) {
+        if self.is_at_work() && self.stopping.is_some_and(|deadline| now >= deadline) {
+            self.gaps.give_up();
             actions.push(Action::Abandon);
         }
-        actions
     }
 
     fn is_flush_due(&self, now: Instant) -> bool {
@@ -231,16 +252,17 @@ impl Core {
                 || !self.listens())
     }
 
-    /// Lets revoked partitions go once they are settled, or out of time.
+    /// Lets revoked partitions go once they are settled and their holes told, or out of time.
     fn release(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some((partitions, deadline)) = &self.revoking else { return };
-        let left = self.marks.unsettled(partitions);
-        if left > 0 && now < *deadline {
+        let left = self.marks.unsettled(partitions) > 0 || self.gaps.hold(partitions);
+        if left && now < *deadline {
             return;
         }
-        let mut offsets = self.marks.due();
+        let mut offsets = self.committable();
         offsets.retain(|partition, _| partitions.contains(partition));
         self.marks.forget(partitions);
+        self.gaps.forget(partitions);
         self.revoking = None;
         actions.push(Action::Release(offsets));
     }

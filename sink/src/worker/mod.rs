@@ -1,11 +1,13 @@
 //! The loop of a sink: takes records from the log, hands batches to writers, commits what is
-//! settled. It never waits for the store itself, so revokes, time and shutdown are always heard.
+//! settled. It waits neither for the store nor for the journal, so revokes, time and shutdown are always heard.
 //! What to do next is decided by [`core`], which is pure.
 
 pub mod core;
 mod ends;
+pub mod gaps;
 pub mod pace;
 mod report;
+mod tell;
 pub(crate) mod writer;
 
 use std::collections::BTreeMap;
@@ -16,8 +18,7 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::{Reporter, State as Role};
-use bowerbird_stream::{EventConsumer, EventLog, LogError, Partition, journal};
-use jiff::Timestamp;
+use bowerbird_stream::{EventConsumer, EventLog, LogError, Partition};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,9 @@ pub use report::SinkReport;
 
 use self::core::{Action, Core, Input, Settings};
 use ends::Ends;
+use gaps::Gap;
 use pace::Bounds;
+use tell::{Tellers, Told};
 use writer::{Settled, Writer};
 
 /// How long the consumer is listened to before time is looked at again.
@@ -108,6 +111,7 @@ pub async fn run_into<L: EventLog, S: DocumentStore>(
         consumer,
         ends,
         writers: JoinSet::new(),
+        tellers: Tellers::default(),
         revocation: None,
         report: SinkReport::default(),
     };
@@ -156,6 +160,7 @@ struct Worker<L: EventLog, S> {
     consumer: L::Consumer,
     ends: Option<Ends>,
     writers: JoinSet<Result<Settled, SinkError>>,
+    tellers: Tellers,
     /// Dropping it lets the revoked partitions go.
     revocation: Option<Revocation>,
     report: SinkReport,
@@ -180,6 +185,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                         return Err(error);
                     }
                 },
+                Some(told) = self.tellers.next() => self.told(told)?,
                 delivery = self.consumer.next(room, wait), if self.core.listens() => {
                     match self.delivered(delivery?).await? {
                         Some(input) => input,
@@ -200,7 +206,11 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                 }
                 Action::Commit(offsets) => self.commit(offsets).await?,
                 Action::Release(offsets) => self.release(offsets).await,
-                Action::Abandon => self.writers.abort_all(),
+                Action::Tell(gaps) => self.tellers.tell(&self.writer, gaps),
+                Action::Abandon => {
+                    self.writers.abort_all();
+                    self.tellers.abort();
+                }
             }
         }
         self.show_pending();
@@ -227,45 +237,42 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                 self.revocation = Some(revocation);
                 Input::Revoked(partitions)
             }
-            Delivery::Trouble(error) => {
-                self.trouble(error).await?;
-                Input::Tick
-            }
+            Delivery::Trouble(error) => self.trouble(error)?,
             Delivery::Idle => return self.idle().await,
         }))
     }
 
-    async fn trouble(&self, error: LogError) -> Result<(), SinkError> {
-        if let LogError::OutOfRange { .. } = error {
-            return self.overtaken(&error).await;
+    fn trouble(&self, error: LogError) -> Result<Input, SinkError> {
+        if let LogError::OutOfRange { topic, partition, offset, earliest, .. } = &error {
+            let group = &self.writer.projection.group;
+            metrics::counter!(names::OVERTAKEN, "projection" => self.name()).increment(1);
+            tracing::error!(%error, group, "retention has overtaken this group, records are gone unread");
+            let partition = Partition::new(topic.as_str(), *partition);
+            return Ok(Input::Overtaken(Gap { partition, from: *offset, to: *earliest }));
         }
         if self.writer.config.once {
             return Err(error.into());
         }
         self.writer.reporter.set(Role::Paused { reason: error.to_string() });
-        Ok(())
+        Ok(Input::Tick)
     }
 
-    /// Retention was faster than this group: a hole, and so a fact of the journal.
-    async fn overtaken(&self, error: &LogError) -> Result<(), SinkError> {
-        let LogError::OutOfRange { topic, partition, offset, earliest, .. } = error else {
-            return Ok(());
-        };
-        let group = &self.writer.projection.group;
-        metrics::counter!(names::OVERTAKEN, "projection" => self.name()).increment(1);
-        tracing::error!(%error, group, "retention has overtaken this group, records are gone unread");
-        let fact = serde_json::json!({
-            "reason": "retention", "group": group, "topic": topic, "partition": partition,
-            "from": offset, "to": earliest,
-        });
-        let source = format!("sink:{}", self.name());
-        let fact = journal::fact("stream.gap", &source, Timestamp::now(), &fact);
-        self.writer.publish(vec![fact]).await
+    /// Takes in how telling of holes ended. What could not be told is found again, by the offsets.
+    fn told(&self, told: Told) -> Result<Input, SinkError> {
+        match told {
+            Some((partition, Ok(()))) => Ok(Input::Told(partition)),
+            Some((partition, Err(error))) => {
+                tracing::error!(%partition, %error, "the journal does not take what retention took");
+                Err(error)
+            }
+            // Only a drain past its deadline aborts them.
+            None => Ok(Input::Tick),
+        }
     }
 
     /// Nothing new: what waits need not wait for more. Nothing when the ends are reached.
     async fn idle(&mut self) -> Result<Option<Input>, SinkError> {
-        if self.writers.is_empty() {
+        if self.writers.is_empty() && self.tellers.is_empty() {
             self.writer.reporter.mended();
         }
         if self.ends.is_some() && !self.core.is_idle() {
@@ -353,7 +360,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     /// begun.
     async fn drain(&mut self, healthy: bool) -> Result<(), SinkError> {
         let mut outcome = self.carry_out(Input::Stop { flush: healthy }).await;
-        while !self.writers.is_empty() || !self.core.is_idle() {
+        while !self.writers.is_empty() || !self.tellers.is_empty() || !self.core.is_idle() {
             let wake = self.core.wake_at();
             let input = tokio::select! {
                 Some(joined) = self.writers.join_next() => match self.settled(joined) {
@@ -369,6 +376,10 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
                         Input::Failed
                     }
                 },
+                Some(told) = self.tellers.next() => self.told(told).unwrap_or_else(|error| {
+                    outcome = std::mem::replace(&mut outcome, Ok(())).and(Err(error));
+                    Input::Tick
+                }),
                 () = tokio::time::sleep_until(wake.into()) => Input::Tick,
             };
             let carried_out = self.carry_out(input).await;
