@@ -55,6 +55,8 @@ impl Failures {
     }
 }
 
+type Begin = Box<dyn Fn(&GroupConsumer) -> KafkaResult<()> + Send>;
+
 /// What a consumer's clients are made of.
 pub(super) struct Maker {
     pub(super) native: ClientConfig,
@@ -67,7 +69,7 @@ pub(super) struct Maker {
     pub(super) drain: Duration,
     pub(super) patience: Duration,
     /// Joins the group, or takes an assignment.
-    pub(super) begin: Box<dyn Fn(&GroupConsumer) -> KafkaResult<()> + Send>,
+    pub(super) begin: Begin,
 }
 
 impl Maker {

@@ -12,7 +12,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// The process that is killed: a member that polls on.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "it tells its parent")]
 async fn child() {
     let told = |name: &str| std::env::var(format!("BOWERBIRD_TEST_CHILD_{name}"));
     let Ok(topic) = told("TOPIC") else { return };
