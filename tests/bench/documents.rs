@@ -1,82 +1,80 @@
-//! Sink to store against a bare `_bulk_docs` loop of the same documents, with the same batches and
-//! as many writers.
+//! Sink to `CouchDB` against a bare `_bulk_docs` loop of the same documents, at the loop's best
+//! setting.
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use bowerbird_sink::{Projection, SinkConfig, document, mapping};
-use bowerbird_store::DocumentStore;
-use bowerbird_store::couch::{CouchConfig, CouchStore};
-use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
-use bowerbird_stream::log::ConsumerConfig;
-use bowerbird_stream::status::status;
-use bowerbird_stream::{Delivery, EventConsumer, EventLog, Partition, topic};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowerbird_sink::{document, mapping};
+use bowerbird_store::DocumentStore;
+use bowerbird_stream::kafka::KafkaLog;
+use bowerbird_stream::log::ConsumerConfig;
+use bowerbird_stream::{Delivery, EventConsumer, EventLog, Partition};
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
+use crate::place::{self, couch, couch_address, kafka, unique};
 use crate::timed::Watch;
-use crate::{Row, rate, service};
+use crate::{Row, median, rate};
 
-const BATCH: usize = 500;
-const WRITERS: usize = 2;
+/// The settings of the loop that are tried: documents a request, and requests at once.
+const BATCHES: [usize; 4] = [200, 500, 1_000, 2_000];
+const WRITERS: [usize; 4] = [1, 2, 3, 4];
+/// How many of the documents each setting is tried with.
+const TRIED: usize = 20_000;
+/// How often both are measured, in turns.
+const ROUNDS: usize = 3;
 
 pub async fn measure(count: u64) -> Vec<Row> {
-    let log = KafkaLog::new(KafkaConfig::new(service("BOWERBIRD_TEST_KAFKA"))).unwrap();
-    let address = service("BOWERBIRD_BENCH_COUCHDB");
-    let store = CouchStore::new(CouchConfig::new(&address).unwrap()).unwrap();
-    // A share of the log: up to the same offset on each partition.
-    let extents = log.extents(topic::POSTS).await.unwrap();
-    let share = i64::try_from(count).unwrap() / i64::try_from(extents.len()).unwrap();
-    let group = format!("bench-store-{}", std::process::id());
-    let projection = Projection {
-        database: group.clone(),
-        group: group.clone(),
-        topics: vec![topic::POSTS],
-        ..Projection::posts()
-    };
-    let documents = documents(&log, share).await;
-    let count = documents.len() as u64;
-
-    let bare = format!("{group}-bare");
-    store.create_database(&bare).await.unwrap();
-    let limit = loop_of(&address, &bare, documents).await;
-    store.drop_database(&bare).await.unwrap();
-
-    store.create_database(&group).await.unwrap();
-    let watch = Watch::default();
-    let timed = watch.over(store.clone());
-    let cancel = CancellationToken::new();
-    let config = SinkConfig { writers: WRITERS, batch_documents: BATCH, ..SinkConfig::default() };
-    let (reporter, _status) = status("sink");
-    let stop = async {
-        // It reads on past the share; it is stopped when as many documents are written.
-        while watch.documents() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let reached = watch.rate();
-        cancel.cancel();
-        reached
-    };
-    let running =
-        bowerbird_sink::run(&log, &timed, &projection, &config, &reporter, cancel.clone());
-    let (report, ours) = tokio::join!(running, stop);
-    report.unwrap();
-    store.drop_database(&group).await.unwrap();
+    let (log, store) = (kafka(), couch());
+    let topic = place::topic(&log, "documents").await;
+    place::fill(&log, topic, 0..count).await;
+    let documents = documents(&log, topic).await;
+    let (batch, writers) = best(&store, &documents[..documents.len().min(TRIED)]).await;
+    let (mut ours, mut limits) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        limits.push(bare(&store, &documents, batch, writers).await);
+        let watch = Watch::default();
+        let database = place::drain(&log, &store, topic, &watch).await;
+        ours.push(watch.rate());
+        store.drop_database(&database).await.unwrap();
+    }
+    println!("\nKafka → sink → CouchDB, documents a second, round by round: {ours:.0?}");
+    println!("bare loop at {batch} × {writers}, likewise: {limits:.0?}");
     vec![Row {
         what: "Kafka → sink → CouchDB, documents",
-        ours,
-        limit: Some((limit, "bare _bulk_docs loop")),
+        ours: median(&ours),
+        limit: Some((median(&limits), "bare _bulk_docs loop, best setting")),
     }]
 }
 
-/// The documents of the first `share` records of each partition, in the order of their ids.
-async fn documents(log: &KafkaLog, share: i64) -> Vec<String> {
-    let extents = log.extents(topic::POSTS).await.unwrap();
+/// The loop's best setting by trying them all, which it prints.
+async fn best(store: &impl DocumentStore, documents: &[String]) -> (usize, usize) {
+    // A CouchDB that has just started is slower.
+    bare(store, documents, BATCHES[0], WRITERS[0]).await;
+    let head = WRITERS.map(|writers| format!(" {writers} at once |")).concat();
+    println!("\n| bare `_bulk_docs` loop, documents/s |{head}");
+    println!("|---:|{}", WRITERS.map(|_| "---:|").concat());
+    let mut best = (0.0, (0, 0));
+    for batch in BATCHES {
+        let mut line = format!("| {batch} a request |");
+        for writers in WRITERS {
+            let rate = bare(store, documents, batch, writers).await;
+            line.push_str(&format!(" {rate:.0} |"));
+            if rate > best.0 {
+                best = (rate, (batch, writers));
+            }
+        }
+        println!("{line}");
+    }
+    best.1
+}
+
+/// The documents of a topic, as the sink would write them, in the order of their ids.
+async fn documents(log: &KafkaLog, topic: &'static str) -> Vec<String> {
+    let extents = log.extents(topic).await.unwrap();
     let from: BTreeMap<_, _> =
-        extents.keys().map(|number| (Partition::new(topic::POSTS, *number), 0)).collect();
-    let mut open = from.len();
+        extents.keys().map(|number| (Partition::new(topic, *number), 0)).collect();
+    let mut open: i64 = extents.values().map(|extent| extent.end).sum();
     let mut reader = log.assign(&from, ConsumerConfig::new("bench")).await.unwrap();
     let mut documents = BTreeMap::new();
     while open > 0 {
@@ -84,37 +82,45 @@ async fn documents(log: &KafkaLog, share: i64) -> Vec<String> {
         else {
             continue;
         };
-        for record in records.into_iter().filter(|record| record.position.offset < share) {
+        open -= i64::try_from(records.len()).unwrap();
+        for record in records {
             let mapped = mapping::map(&record.view().unwrap(), &record.position).unwrap();
             let document = document::render(&mapped.id, &mapped.state).unwrap();
             let body = document.body.get().strip_prefix('{').unwrap();
-            documents.insert(mapped.id.clone(), format!(r#"{{"_id":"{}",{body}"#, mapped.id));
-            open -= usize::from(record.position.offset == share - 1);
+            let text = format!(r#"{{"_id":"{}",{body}"#, mapped.id);
+            documents.insert(mapped.id, text);
         }
     }
     reader.close().await.unwrap();
     documents.into_values().collect()
 }
 
-async fn loop_of(address: &str, database: &str, documents: Vec<String>) -> f64 {
-    let count = documents.len() as u64;
+/// Documents a second of the loop, into a database of its own.
+pub async fn bare(
+    store: &impl DocumentStore,
+    documents: &[String],
+    batch: usize,
+    writers: usize,
+) -> f64 {
+    let database = unique("bare");
+    store.create_database(database).await.unwrap();
     let bodies: Vec<String> = documents
-        .chunks(BATCH)
+        .chunks(batch)
         .map(|chunk| format!(r#"{{"docs":[{}]}}"#, chunk.join(",")))
         .collect();
     let bodies = Arc::new(Mutex::new(bodies.into_iter()));
     let client = reqwest::Client::new();
-    let mut address = reqwest::Url::parse(address).unwrap();
+    let mut address = reqwest::Url::parse(&couch_address()).unwrap();
     let (user, password) = (address.username().to_owned(), address.password().map(str::to_owned));
     address.set_username("").unwrap();
     address.set_password(None).unwrap();
     let url = address.join(&format!("{database}/_bulk_docs")).unwrap();
     let begun = Instant::now();
-    let mut writers = tokio::task::JoinSet::new();
-    for _ in 0..WRITERS {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..writers {
         let (bodies, client, url) = (bodies.clone(), client.clone(), url.clone());
         let (user, password) = (user.clone(), password.clone());
-        writers.spawn(async move {
+        tasks.spawn(async move {
             loop {
                 let Some(body) = bodies.lock().await.next() else { return };
                 let mut request = client.post(url.clone()).body(body);
@@ -128,6 +134,8 @@ async fn loop_of(address: &str, database: &str, documents: Vec<String>) -> f64 {
             }
         });
     }
-    writers.join_all().await;
-    rate(count, begun.elapsed())
+    tasks.join_all().await;
+    let reached = rate(documents.len() as u64, begun.elapsed());
+    store.drop_database(database).await.unwrap();
+    reached
 }

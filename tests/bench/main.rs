@@ -7,8 +7,13 @@
 mod corpus;
 mod documents;
 mod embedded;
+mod idle;
 mod kafka;
+mod latency;
 mod memory;
+mod place;
+mod rebuild;
+mod stored;
 mod timed;
 
 use std::time::Duration;
@@ -30,6 +35,13 @@ pub fn rate(count: u64, time: Duration) -> f64 {
     count / time.as_secs_f64()
 }
 
+/// The middle one.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
 /// A number from the environment.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -40,37 +52,48 @@ pub fn service(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/bench/run"))
 }
 
+/// What can be measured. A rebuild is of the whole log, so it goes before what fills it.
+const PARTS: [&str; 8] =
+    ["rebuild", "kafka", "documents", "embedded", "latency", "stored", "idle", "memory"];
+
 fn main() {
     // `cargo test` runs benches too, to see that they start; measuring is for `cargo bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    // `cargo bench --bench pipeline -- kafka memory` measures these parts only.
-    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
+    // `tests/bench/run kafka memory` measures these parts only.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        panic!("there is no part {unknown}; there are: {}", PARTS.join(" "));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let mut rows = Vec::new();
-    runtime.block_on(async {
-        if wanted("kafka") {
-            rows.extend(kafka::measure(folder.path(), setting("BENCH_EVENTS", 300_000)).await);
+    for part in PARTS {
+        if !asked.is_empty() && !asked.iter().any(|name| name == part) {
+            continue;
         }
-        if wanted("documents") {
-            rows.extend(documents::measure(setting("BENCH_DOCUMENTS", 30_000)).await);
+        // What one part leaves on the disk is not for the next to carry.
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let events = setting("BENCH_EVENTS", 300_000);
+        let documents = setting("BENCH_DOCUMENTS", 60_000);
+        let embedded = setting("BENCH_EMBEDDED", 100_000);
+        match part {
+            "rebuild" => runtime.block_on(rebuild::measure(folder, embedded)),
+            "kafka" => table(runtime.block_on(kafka::measure(folder, events))),
+            "documents" => table(runtime.block_on(documents::measure(documents))),
+            "embedded" => table(runtime.block_on(embedded::measure(folder, embedded))),
+            "latency" => runtime.block_on(latency::measure(folder)),
+            "stored" => runtime.block_on(stored::measure(folder)),
+            "idle" => idle::measure(folder),
+            _ => memory(folder),
         }
-        if wanted("embedded") {
-            rows.extend(embedded::measure(folder.path(), setting("BENCH_EMBEDDED", 100_000)).await);
-        }
-    });
-    if !rows.is_empty() {
-        table(rows);
     }
-    if !wanted("memory") {
-        return;
-    }
+}
+
+fn memory(folder: &std::path::Path) {
     println!("\n| peak memory | waiting events | MiB |\n|---|---:|---:|");
     for backlog in [10_000, 100_000, setting("BENCH_BACKLOG", 1_000_000)] {
-        for (role, mib) in memory::measure(folder.path(), backlog) {
+        for (role, mib) in memory::measure(folder, backlog) {
             println!("| {role} | {backlog} | {mib:.0} |");
         }
     }

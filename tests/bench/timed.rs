@@ -14,6 +14,8 @@ struct Span {
     first: Option<Instant>,
     last: Option<Instant>,
     documents: u64,
+    /// How many documents there were after each write, and when.
+    after: Vec<(u64, Instant)>,
 }
 
 /// Notes the time of writes.
@@ -36,6 +38,14 @@ impl Watch {
         let span = self.0.lock().unwrap();
         crate::rate(span.documents, span.last.unwrap() - span.first.unwrap())
     }
+
+    /// Documents written in a second, of the `count` that came after the first `before`.
+    pub fn rate_after(&self, before: u64, count: u64) -> f64 {
+        let span = self.0.lock().unwrap();
+        let at = |documents| span.after.iter().find(|(known, _)| *known >= documents).unwrap();
+        let (begin, end) = (at(before), at(before + count));
+        crate::rate(end.0 - begin.0, end.1 - begin.1)
+    }
 }
 
 impl Writing for Watch {
@@ -49,7 +59,9 @@ impl Writing for Watch {
         let rows = store.write(database, documents).await?;
         let mut span = self.0.lock().unwrap();
         span.documents += documents.len() as u64;
-        span.last = Some(Instant::now());
+        let (written, now) = (span.documents, Instant::now());
+        span.last = Some(now);
+        span.after.push((written, now));
         Ok(rows)
     }
 }
