@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::json::Object;
 use crate::merge::{Content, NoticeKind, Notices, Observation, PayloadHash, Stamp, State};
 
 /// The id of the document that keeps the notices about a user.
@@ -20,20 +21,11 @@ pub fn user_id(user: &str) -> String {
     format!("user:{user}")
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct Observed {
     time: Timestamp,
     hash: PayloadHash,
-}
-
-/// What follows the content's fields in the document of an observation.
-#[derive(Serialize)]
-struct Trailer<'a> {
-    observed: Observed,
-    log: &'a Position,
-    mapping: u32,
-    #[serde(skip_serializing_if = "Notices::is_empty")]
-    notices: &'a Notices,
 }
 
 /// About as many bytes as a trailer without notices has.
@@ -55,13 +47,7 @@ struct Stub<'a> {
 pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
     let body = match &state.observed {
         Some(Observation { stamp, content }) => {
-            let trailer = Trailer {
-                observed: Observed { time: stamp.time, hash: stamp.hash },
-                log: &stamp.position,
-                mapping: stamp.mapping,
-                notices: &state.notices,
-            };
-            Body::serialised(append(&content.0, &trailer)?)
+            Body::serialised(with_trailer(&content.0, stamp, &state.notices)?)
         }
         None => {
             let removal = state.removal();
@@ -82,20 +68,32 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
     Ok(Document { id: id.to_owned(), revision: None, body })
 }
 
-/// The members of the object `first`, and behind them those of `second`, which has some.
-fn append(first: &str, second: &impl Serialize) -> Result<String, serde_json::Error> {
-    let head = first.trim_end();
+/// The members of the object `content`, and behind them what merging needs.
+fn with_trailer(
+    content: &str,
+    stamp: &Stamp,
+    notices: &Notices,
+) -> Result<String, serde_json::Error> {
+    let head = content.trim_end();
     let head = head.strip_suffix('}').unwrap_or(head).trim_end();
     let mut text = Vec::with_capacity(head.len() + TRAILER);
     text.extend_from_slice(head.as_bytes());
-    let joint = text.len();
-    serde_json::to_writer(&mut text, second)?;
-    // The brace that opens `second` becomes the comma, or goes where `first` has no members.
-    if head == "{" {
-        text.remove(joint);
-    } else {
-        text[joint] = b',';
+    let mut object = Object::goes_on(&mut text, head == "{");
+    let mut observed = object.object("observed");
+    observed.time("time", stamp.time, false);
+    observed.text("hash", &String::from(stamp.hash));
+    observed.close();
+    let Position { topic, partition, offset } = &stamp.position;
+    let mut log = object.object("log");
+    log.text("topic", topic);
+    log.value("partition", partition)?;
+    log.value("offset", offset)?;
+    log.close();
+    object.value("mapping", &stamp.mapping)?;
+    if !notices.is_empty() {
+        object.value("notices", notices)?;
     }
+    object.close();
     String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
@@ -198,5 +196,52 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
         }
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What follows the content's fields, as serde writes it.
+    #[derive(Serialize)]
+    struct Trailer<'a> {
+        observed: Observed,
+        log: &'a Position,
+        mapping: u32,
+        #[serde(skip_serializing_if = "Notices::is_empty")]
+        notices: &'a Notices,
+    }
+
+    proptest! {
+        #[test]
+        fn a_trailer_is_written_as_serde_writes_it(
+            content in prop_oneof![Just("{}"), Just("{ }"), Just("{\"a\": 1} ")],
+            topic in ".{0,8}",
+            (partition, offset, mapping, hash) in any::<(i32, i64, u32, u128)>(),
+            nanos in 0_i64..4_000_000_000_000_000_000,
+            reason in proptest::option::of(".{0,8}"),
+        ) {
+            let time = Timestamp::from_nanosecond(nanos.into()).unwrap();
+            let (event, action) = ("e".to_owned(), "a".to_owned());
+            let notice = crate::merge::Notice { time, event, action, reason, up_to: None };
+            let hash = PayloadHash::from(hash);
+            let position = Position { topic: topic.as_str().into(), partition, offset };
+            let stamp = Stamp { time, hash, mapping, position: position.clone() };
+            for notices in [Notices::new(), Notices::from([(NoticeKind::Removal, notice)])] {
+                let log = &position;
+                let observed = Observed { time, hash };
+                let trailer = Trailer { observed, log, mapping, notices: &notices };
+                let trailer = serde_json::to_string(&trailer).unwrap();
+                let members = content.trim_end().trim_end_matches('}').trim_end();
+                let comma = if members == "{" { "" } else { "," };
+                prop_assert_eq!(
+                    with_trailer(content, &stamp, &notices).unwrap(),
+                    format!("{members}{comma}{}", &trailer[1..])
+                );
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod document;
 pub mod error;
 mod journal;
+mod json;
 pub mod mapping;
 pub mod merge;
 pub mod meta;

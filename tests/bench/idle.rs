@@ -11,8 +11,8 @@ const SETTLE: Duration = Duration::from_secs(15);
 /// How long they are watched. The kernel counts in hundredths of a second: half a millisecond of
 /// this a second.
 const WATCHED: Duration = Duration::from_secs(20);
-/// Posts a second of the simulated stream: one in three hours, so none.
-const SILENT: &str = "0.0001";
+/// Posts a second of the simulated stream: the fewest that it can be told, one in 100 s.
+const SILENT: &str = "0.01";
 /// A role that runs; it ends with this.
 struct Role {
     name: &'static str,

@@ -29,7 +29,7 @@ const SHARES: [u64; 3] = [10, 50, 90];
 const LINGER: Duration = Duration::from_millis(5);
 /// Until everything runs as it will, nothing is counted.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// About so many posts a second are read back.
+/// About so many posts a second are read back, and of ten posts at most one.
 const SAMPLES: u64 = 100;
 /// How long what is left may take when no more posts come.
 const REST: Duration = Duration::from_secs(60);
@@ -157,7 +157,7 @@ impl Level {
             reader: store.clone(),
             watch: Watch::default(),
             schedule,
-            every: (schedule.due_by(schedule.begin + Duration::from_secs(1)) / SAMPLES).max(1),
+            every: (schedule.due_by(schedule.begin + Duration::from_secs(1)) / SAMPLES).max(10),
             seen: Arc::default(),
         };
         let through = Through { store: store.clone(), writing: writing.clone() };

@@ -10,7 +10,6 @@ mod post;
 mod text;
 
 use bowerbird_stream::{EventType, EventView, Position};
-use serde::Serialize;
 use thiserror::Error;
 
 use crate::merge::{Content, PayloadHash, Stamp, State};
@@ -157,13 +156,6 @@ fn first(version: u32, event: &EventView<'_>, position: &Position) -> Result<Map
 
 fn value<'a>(event: &EventView<'a>) -> Result<&'a [u8], Unmappable> {
     event.value.ok_or_else(|| Unmappable::NoValue(event.kind.clone()))
-}
-
-/// Serialises a document's fields into about `size` bytes.
-fn serialised(fields: &impl Serialize, size: usize) -> serde_json::Result<String> {
-    let mut text = Vec::with_capacity(size);
-    serde_json::to_writer(&mut text, fields)?;
-    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 fn malformed(what: &'static str) -> impl Fn(serde_json::Error) -> Unmappable {

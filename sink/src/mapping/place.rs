@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::text::Text;
+use crate::json::Object;
 
 /// A place as v2 (`geo.bbox`) or v1.1 (`bounding_box`) describes it.
 #[derive(Deserialize)]
@@ -84,19 +85,33 @@ pub(super) struct Geo<'a> {
 }
 
 /// The document's `place`.
-#[derive(Serialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 pub(super) struct Located<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    country: Option<Cow<'a, str>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) id: Option<Cow<'a, str>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) name: Option<Cow<'a, str>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) country: Option<Cow<'a, str>>,
     /// Longitude, latitude in degrees (WGS 84).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    centroid: Option<(f64, f64)>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) centroid: Option<(f64, f64)>,
     /// `point` when the centroid is where the post was made, `place` when it is the middle.
-    precision: &'static str,
+    pub(super) precision: &'static str,
+}
+
+impl Located<'_> {
+    pub(super) fn write(&self, mut object: Object<'_>) -> Result<(), serde_json::Error> {
+        object.maybe_text("id", self.id.as_deref());
+        object.maybe_text("name", self.name.as_deref());
+        object.maybe_text("country", self.country.as_deref());
+        if let Some(centroid) = &self.centroid {
+            object.value("centroid", centroid)?;
+        }
+        object.text("precision", self.precision);
+        object.close();
+        Ok(())
+    }
 }
 
 pub(super) fn locate<'a>(

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::place::{self, Geo, Place, Spot};
 use super::text::{Id, Text, mend_surrogates};
 use super::{Unmappable, malformed, value};
+use crate::json::Object;
 
 /// A post with the fields of all three forms: which of them are there tells the form. Everything
 /// else is passed over without being built.
@@ -154,7 +155,8 @@ struct Rule<'a> {
     tag: Option<Text<'a>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Reference<'a> {
     #[serde(borrow)]
     r#type: Text<'a>,
@@ -162,44 +164,44 @@ struct Reference<'a> {
     id: Text<'a>,
 }
 
-/// The document's fields.
-#[derive(Serialize)]
+/// The document's fields. They are written as serde would write them, which a test compares.
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Fields<'a> {
     r#type: &'static str,
     text: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     lang: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none", serialize_with = "millis"))]
+    created_at: Option<Timestamp>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     author: Option<Author<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     place: Option<place::Located<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Vec::is_empty"))]
     references: Vec<Reference<'a>>,
     source: Source<'a>,
 }
 
-#[derive(Serialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Author<'a> {
     id: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     username: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     name: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Source<'a> {
     system: &'static str,
     uri: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rules: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Vec::is_empty"))]
+    rules: Vec<Cow<'a, str>>,
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     query: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     file: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     line: Option<&'a str>,
     retrieved_at: Timestamp,
 }
@@ -278,8 +280,7 @@ fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappabl
         created_at: post
             .created_at
             .and_then(|text| time(text.as_str()))
-            .or_else(|| snowflake_time(event.key))
-            .map(|time| format!("{time:.3}")),
+            .or_else(|| snowflake_time(event.key)),
         author,
         place: place::locate(post.geo, post.place, post.coordinates, places),
         references,
@@ -289,8 +290,8 @@ fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappabl
             rules: rules
                 .into_iter()
                 .filter_map(|rule| match rule.tag {
-                    Some(tag) if !tag.0.is_empty() => Some(tag.0.into_owned()),
-                    _ => rule.id.map(|id| id.0.into_owned()),
+                    Some(tag) if !tag.0.is_empty() => Some(tag.0),
+                    _ => rule.id.map(|id| id.0),
                 })
                 .collect(),
             query: event.extension("query"),
@@ -299,7 +300,57 @@ fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappabl
             retrieved_at: event.time,
         },
     };
-    super::serialised(&fields, size).map_err(malformed(WHAT))
+    let mut out = Vec::with_capacity(size);
+    fields.write(&mut out).map_err(malformed(WHAT))?;
+    // Made of texts; it is one.
+    String::from_utf8(out).map_err(|error| malformed(WHAT)(serde::ser::Error::custom(error)))
+}
+
+impl Fields<'_> {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let mut object = Object::open(out);
+        object.text("type", self.r#type);
+        object.text("text", self.text);
+        object.maybe_text("lang", self.lang);
+        if let Some(time) = self.created_at {
+            object.time("created_at", time, true);
+        }
+        if let Some(Author { id, username, name }) = &self.author {
+            let mut author = object.object("author");
+            author.text("id", id);
+            author.maybe_text("username", username.as_deref());
+            author.maybe_text("name", name.as_deref());
+            author.close();
+        }
+        if let Some(place) = &self.place {
+            place.write(object.object("place"))?;
+        }
+        if !self.references.is_empty() {
+            let mut list = object.list("references");
+            for Reference { r#type, id } in &self.references {
+                let mut reference = list.object();
+                reference.text("type", r#type.as_str());
+                reference.text("id", id.as_str());
+                reference.close();
+            }
+            list.close();
+        }
+        let mut source = object.object("source");
+        source.text("system", self.source.system);
+        source.text("uri", self.source.uri);
+        if !self.source.rules.is_empty() {
+            let mut list = source.list("rules");
+            self.source.rules.iter().for_each(|rule| list.text(rule));
+            list.close();
+        }
+        source.maybe_text("query", self.source.query);
+        source.maybe_text("file", self.source.file);
+        source.maybe_text("line", self.source.line);
+        source.time("retrieved_at", self.source.retrieved_at, false);
+        source.close();
+        object.close();
+        Ok(())
+    }
 }
 
 fn author(user: User<'_>) -> Option<Author<'_>> {
@@ -322,4 +373,64 @@ fn snowflake_time(id: &str) -> Option<Timestamp> {
     const FIRST: u64 = 30_000_000_000;
     let id: u64 = id.parse().ok().filter(|id| *id > FIRST)?;
     Timestamp::from_millisecond(i64::try_from(id >> 22).ok()? + EPOCH_MS).ok()
+}
+
+/// A time as [`Object::time`] writes it with three digits.
+#[cfg(test)]
+fn millis<S: serde::Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to.collect_str(&format_args!("{time:.3}")),
+        None => to.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn fields_are_written_as_serde_writes_them(
+            texts in proptest::collection::vec(".{0,20}[\"\\\\\n]?.{0,20}", 12),
+            there in proptest::collection::vec(any::<bool>(), 12),
+            seconds in 0_i64..4_000_000_000,
+            centroid in any::<Option<(f64, f64)>>(),
+            lists in (0..3_usize, 0..3_usize),
+        ) {
+            let maybe = |n: usize| there[n].then_some(texts[n].as_str());
+            let cow = |n: usize| maybe(n).map(Cow::Borrowed);
+            let time = Timestamp::new(seconds, 120_000_000).unwrap();
+            let reference = |n: usize| {
+                let text = |n: usize| Text(Cow::Borrowed(texts[n].as_str()));
+                Reference { r#type: text(n), id: text(n + 1) }
+            };
+            let id = Cow::Borrowed(texts[1].as_str());
+            let fields = Fields {
+                r#type: "post",
+                text: &texts[0],
+                lang: maybe(1),
+                created_at: there[0].then_some(time),
+                author: there[2].then_some(Author { id, username: cow(3), name: cow(4) }),
+                place: there[5].then_some(place::Located {
+                    id: cow(6), name: cow(7), country: cow(8), centroid, precision: "point",
+                }),
+                references: (0..lists.0).map(reference).collect(),
+                source: Source {
+                    system: "x",
+                    uri: &texts[9],
+                    rules: texts.iter().take(lists.1).map(|text| Cow::Borrowed(&**text)).collect(),
+                    query: maybe(9),
+                    file: maybe(10),
+                    line: maybe(11),
+                    retrieved_at: time,
+                },
+            };
+            let mut written = Vec::new();
+            fields.write(&mut written).unwrap();
+            let expected = serde_json::to_string(&fields).unwrap();
+            prop_assert_eq!(String::from_utf8(written).unwrap(), expected);
+        }
+    }
 }
