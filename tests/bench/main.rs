@@ -35,13 +35,6 @@ pub fn rate(count: u64, time: Duration) -> f64 {
     count / time.as_secs_f64()
 }
 
-/// The middle one.
-pub fn median(figures: &[f64]) -> f64 {
-    let mut figures = figures.to_vec();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
 /// A number from the environment.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)

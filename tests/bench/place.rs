@@ -11,11 +11,11 @@ use bowerbird_sink::{Projection, SinkConfig};
 use bowerbird_store::DocumentStore;
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::sqlite::SqliteStore;
+use bowerbird_stream::EventLog;
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::status;
 use bowerbird_stream::topic::{self, Cleanup, TopicSpec};
-use bowerbird_stream::EventLog;
 use tokio_util::sync::CancellationToken;
 
 use crate::timed::Watch;

@@ -35,6 +35,7 @@ pub async fn places_are_counted(bed: Arc<Bed>) {
         ("❤\u{fe0f}🐦 1234 !! ½ ②", 0, 0),
         ("नमस्ते Привет", 2, 10),
         ("line\nbreak\u{2028}end", 3, 12),
+        ("\u{1d4b3}\u{10437} x", 2, 3),
     ];
     let mut bodies = Vec::new();
     let mut rows = Vec::new();

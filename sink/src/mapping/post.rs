@@ -6,9 +6,9 @@ use std::fmt;
 use bowerbird_stream::EventView;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
+use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::Deserialize;
 
 use super::place::{self, Geo, Place, Spot};
 use super::text::{Id, Text, mend_surrogates};
