@@ -7,6 +7,10 @@
 #   kafka.sh wipe               stop the bed and forget its data
 #   kafka.sh kill I | stop I | start I     kill -9 | clean stop | start again, and wait until it serves
 #   kafka.sh pause I | resume I            a broker that hangs with its connections open | let it go on
+#   kafka.sh cut                cut every connection that clients and nodes have to the nodes, once
+#   kafka.sh part I J…          no packet passes between node I and nodes J, while clients reach all | heal: ends it
+#   kafka.sh fill I | free I    take all room that the disk of node I has | give it back
+#   kafka.sh offers             which of cut, part and fill this bed can do: they need root
 #   kafka.sh tool CLASS ARGS…   one of Kafka's own tools, connected and logged in: tool TopicCommand --list
 #   kafka.sh bootstrap | login | status    where clients connect | where they log in, with KAFKA_SASL=also
 #
@@ -16,6 +20,8 @@
 #   KAFKA_PORT   the first of 2 N ports (default: free ones): N for clients, then N for the controllers
 #   KAFKA_SASL   1: clients log in as alice/alice-secret, by PLAIN or SCRAM-SHA-512
 #                also: beside clients that do not log in, N more ports are for such that do, by PLAIN
+#   KAFKA_APART  1: each node in a network of its own, where that is to be had, so that they can be parted
+#   KAFKA_DISK   such as 64m: each node on a disk of this size, in memory, where that is to be had
 #   KAFKA_PROPS  more broker properties, one a line; they win        KAFKA_HEAP  heap of a node (256m)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -59,6 +65,36 @@ install() {
   echo "$sum" > "$jars/.installed"
 }
 
+# Where a node is: on loopback, or in a network namespace at a bridge, in a subnet of eight addresses that no other
+# bed's port leads to (198.18.0.0/15 is for tests of networks, RFC 2544).
+subnet() { echo "198.$((18 + (port / 8192) % 2)).$((port % 8192 / 32)).$((port % 32 * 8 + $1))"; }
+address() { if [ "$apart" = 1 ]; then subnet "$1"; else echo "$host"; fi; }
+room() { echo "bb$port-$1"; }
+
+# inside I COMMAND…: runs it where node I is, as this process.
+inside() {
+  local i=$1
+  shift
+  if [ "$apart" = 1 ]; then exec ip netns exec "$(room "$i")" "$@"; else exec "$@"; fi
+}
+
+build_rooms() {
+  local i bridge=bb$port
+  ! ip link show "$bridge" > /dev/null 2>&1 || return 0
+  ip link add "$bridge" type bridge && ip addr add "$(subnet 6)/29" dev "$bridge" && ip link set "$bridge" up || return 1
+  for ((i = 1; i <= nodes; i++)); do
+    ip netns add "$(room "$i")" && ip link add "$(room "$i")" type veth peer name eth0 netns "$(room "$i")" &&
+      ip link set "$(room "$i")" master "$bridge" up && ip -n "$(room "$i")" link set lo up &&
+      ip -n "$(room "$i")" addr add "$(subnet "$i")/29" dev eth0 && ip -n "$(room "$i")" link set eth0 up || return 1
+  done
+}
+
+remove_rooms() {
+  local i
+  for ((i = 1; i <= nodes; i++)); do ip netns del "$(room "$i")" 2> /dev/null || true; done
+  ip link del "bb$port" 2> /dev/null || true
+}
+
 client_port() { echo $((port + $1 - 1)); }
 controller_port() { echo $((port + nodes + $1 - 1)); }
 login_port() { echo $((port + 2 * nodes + $1 - 1)); }
@@ -73,12 +109,13 @@ alive() {
 servers() {
   local kind=$1 i list=
   shift
-  for i in "$@"; do list+=,$host:$("${kind}_port" "$i"); done
+  for i in "$@"; do list+=,$(address "$i"):$("${kind}_port" "$i"); done
   echo "${list#,}"
 }
 
 load() {
   [ -f "$bed/settings" ] || die "no bed in $bed: start one with kafka.sh up"
+  apart=0 disk=
   . "$bed/settings"
 }
 
@@ -92,11 +129,17 @@ settle() {
   nodes=${1:-1}
   [[ $nodes = [1-9] ]] || die "how many nodes? 1 to 9"
   port=${KAFKA_PORT:-$(free_ports $((3 * nodes)))}
+  apart=${KAFKA_APART:-0} disk=${KAFKA_DISK:-}
+  if [ "$apart" = 1 ] && { ((nodes > 5)) || ! build_rooms 2> /dev/null; }; then
+    remove_rooms
+    apart=0
+    echo "kafka.sh: no networks for the nodes, so they can't be parted: only root may make them" >&2
+  fi
   sasl=${KAFKA_SASL:-0} heap=${KAFKA_HEAP:-256m} properties=${KAFKA_PROPS:-}
   cluster=$(od -An -N10 -tx1 /dev/urandom | tr -d ' \n')0A # 22 characters: a base64 UUID
   mkdir -p "$bed"
   local name
-  for name in nodes port sasl heap properties cluster; do printf '%s=%q\n' "$name" "${!name}"; done > "$bed/settings"
+  for name in nodes port apart disk sasl heap properties cluster; do printf '%s=%q\n' "$name" "${!name}"; done > "$bed/settings"
   cat > "$bed/client.properties" << C
 security.protocol=SASL_PLAINTEXT
 sasl.mechanism=SCRAM-SHA-512
@@ -106,18 +149,19 @@ C
 
 # A cluster's patience is minutes; a test's is seconds. Hence the short intervals, and few threads and partitions.
 broker_properties() {
-  local i=$1 j voters= protocol=PLAINTEXT login= copies=$((nodes < 3 ? nodes : 3)) insync=$((nodes < 3 ? 1 : 2))
-  for ((j = 1; j <= nodes; j++)); do voters+=,$j@$host:$(controller_port "$j"); done
+  local i=$1 j at voters= protocol=PLAINTEXT login= copies=$((nodes < 3 ? nodes : 3)) insync=$((nodes < 3 ? 1 : 2))
+  for ((j = 1; j <= nodes; j++)); do voters+=,$j@$(address "$j"):$(controller_port "$j"); done
+  at=$(address "$i")
   [ "$sasl" != 1 ] || protocol=SASL_PLAINTEXT
-  [ "$sasl" != also ] || login=,LOGIN://$host:$(login_port "$i")
+  [ "$sasl" != also ] || login=,LOGIN://$at:$(login_port "$i")
   cat << C
 process.roles=broker,controller
 node.id=$i
 controller.quorum.voters=${voters#,}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENT
-listeners=CLIENT://$host:$(client_port "$i"),CONTROLLER://$host:$(controller_port "$i")$login
-advertised.listeners=CLIENT://$host:$(client_port "$i")$login
+listeners=CLIENT://$at:$(client_port "$i"),CONTROLLER://$at:$(controller_port "$i")$login
+advertised.listeners=CLIENT://$at:$(client_port "$i")$login
 listener.security.protocol.map=CLIENT:$protocol,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
 log.dirs=$bed/$i/data
 auto.create.topics.enable=false
@@ -162,7 +206,11 @@ C
 
 format() {
   local i=$1 login=()
-  mkdir -p "$bed/$i"
+  mkdir -p "$bed/$i/data"
+  if [ -n "$disk" ] && ! mountpoint -q "$bed/$i/data"; then
+    mount -t tmpfs -o "size=$disk" none "$bed/$i/data" 2> /dev/null ||
+      echo "kafka.sh: no disk of its own for node $i: only root may mount one" >&2
+  fi
   broker_properties "$i" > "$bed/$i/server.properties"
   [ ! -f "$bed/$i/data/meta.properties" ] || return 0
   [ "$sasl" != 1 ] || login=(--add-scram "SCRAM-SHA-512=[name=$user,password=$password]")
@@ -178,13 +226,13 @@ spawn() {
   local i=$1 taken
   ! node_pid "$i" > /dev/null || return 0
   for taken in $(client_port "$i") $(controller_port "$i") $([ "$sasl" != also ] || login_port "$i"); do
-    ! listening "$taken" || die "node $i cannot start: port $taken is taken"
+    [ "$apart" = 1 ] || ! listening "$taken" || die "node $i cannot start: port $taken is taken"
   done
   [ ! -f "$bed/$i/log" ] || mv "$bed/$i/log" "$bed/$i/log.old"
-  export -f jvm
-  export jars here
-  setsid bash -c 'echo $$ > "$1/pid"; d=$1; shift; jvm node "$@" kafka.Kafka "$d/server.properties"' _ \
-    "$bed/$i" "-Xmx$heap" -XX:+ExitOnOutOfMemoryError -Dlog.level=INFO ${KAFKA_JVM:+"$KAFKA_JVM"} \
+  export -f jvm inside room
+  export jars here apart port
+  setsid bash -c 'echo $$ > "$1/pid"; d=$1 i=$2; shift 2; inside "$i" bash -c "jvm \"\$@\"" _ node "$@" kafka.Kafka "$d/server.properties"' _ \
+    "$bed/$i" "$i" "-Xmx$heap" -XX:+ExitOnOutOfMemoryError -Dlog.level=INFO ${KAFKA_JVM:+"$KAFKA_JVM"} \
     > "$bed/$i/log" 2>&1 < /dev/null 9>&- &
   disown
 }
@@ -247,6 +295,8 @@ wipe() {
     kill -9 "$pid"
     gone "$pid" 30
   done
+  [ "$apart" != 1 ] || remove_rooms
+  for i in "$bed"/[1-9]; do ! mountpoint -q "$i/data" || umount "$i/data"; done
   rm -rf "$bed"/[1-9] "$bed/settings" "$bed/client.properties"
   rmdir "$bed" 2> /dev/null || true
 }
@@ -284,6 +334,39 @@ status() {
   done
 }
 
+cut() {
+  local i
+  for ((i = 1; i <= nodes; i++)); do (inside "$i" ss -K -t sport = ":$(client_port "$i")") > /dev/null; done
+}
+
+# A blackhole on both sides: neither hears that the other is gone, as where a network fails.
+part() {
+  local i=$1 j
+  shift
+  [ "$apart" = 1 ] || die "the nodes have no networks of their own: start it with KAFKA_APART=1 as root"
+  for j in "$@"; do
+    ip -n "$(room "$i")" route replace blackhole "$(address "$j")/32"
+    ip -n "$(room "$j")" route replace blackhole "$(address "$i")/32"
+  done
+}
+heal() {
+  local i j
+  [ "$apart" = 1 ] || return 0
+  for ((i = 1; i <= nodes; i++)); do ip -n "$(room "$i")" route flush type blackhole; done
+}
+
+fill() {
+  mountpoint -q "$bed/$1/data" || die "node $1 has no disk of its own: start it with KAFKA_DISK=64m as root"
+  cat /dev/zero > "$bed/$1/data/ballast" 2> /dev/null || true
+}
+
+offers() {
+  local said
+  said=$( (inside 1 ss -K -t dport = :1) 2>&1 > /dev/null) && [ -z "$said" ] && echo cut
+  [ "$apart" != 1 ] || echo part
+  ! mountpoint -q "$bed/1/data" || echo fill
+}
+
 # node I: the process of node I of this bed, which must run.
 node() {
   [[ ${1:-} =~ ^[0-9]+$ ]] && (($1 >= 1 && $1 <= nodes)) || die "which node? 1 to $nodes"
@@ -302,6 +385,12 @@ case $command in
   kill) load; pid=$(node "$@"); kill -9 "$pid"; gone "$pid" 30 ;;
   pause) load; pid=$(node "$@"); kill -STOP "$pid" ;;
   resume) load; pid=$(node "$@"); kill -CONT "$pid" ;;
+  cut) load; cut ;;
+  part) load; part "$@" ;;
+  heal) load; heal ;;
+  fill) load; fill "$1" ;;
+  free) load; rm -f "$bed/$1/data/ballast" ;;
+  offers) load; offers ;;
   tool) load; tool "$@" ;;
   bootstrap) load; servers client $(seq "$nodes") ;;
   login) load; [ "$sasl" = also ] || die "nobody logs in here: start it with KAFKA_SASL=also"; servers login $(seq "$nodes") ;;

@@ -8,11 +8,13 @@
 #   pouchdb.sh down       stop it; its data stays, and the next `up` goes on with it
 #   pouchdb.sh wipe       stop it and forget its data
 #   pouchdb.sh kill | pause | resume | url
+#   pouchdb.sh fill | free | offers    take all room that its disk has | give it back | prints fill if that can be done
 #
 # A bed lives in one folder, so any number of them run side by side:
 #   POUCHDB_BED        the folder (default: pouchdb, beside the downloads)
 # Read by the first `up` of a bed, and kept:
 #   POUCHDB_PORT       its port (default: a free one)
+#   POUCHDB_DISK       such as 64m: a disk of this size for its data, in memory, where that is to be had
 #   POUCHDB_PASSWORD   of the user admin; without it, whoever connects may do everything
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -52,6 +54,8 @@ settle() {
   fi
   port=${POUCHDB_PORT:-$(free_ports 1)} password=${POUCHDB_PASSWORD:-}
   mkdir -p "$bed/data"
+  [ -z "${POUCHDB_DISK:-}" ] || mount -t tmpfs -o "size=$POUCHDB_DISK" none "$bed/data" 2> /dev/null ||
+    echo "pouchdb.sh: no disk of its own: only root may mount one" >&2
   (umask 077 && printf 'port=%q\npassword=%q\n' "$port" "$password" > "$bed/settings")
   printf '{"log": {"file": "%s/log", "level": "warning"}}\n' "$bed" > "$bed/config.json"
 }
@@ -101,12 +105,18 @@ signal() {
 
 down() { ! pid > /dev/null || end "$(pid)" 10; }
 
+has_disk() { mountpoint -q "$bed/data"; }
+fill() { cat /dev/zero > "$bed/data/ballast" 2> /dev/null || true; }
+
 command=${1:-}
 case $command in
   install) install ;;
   up) up ;;
   down) down ;;
-  wipe) down; rm -rf "$bed" ;;
+  wipe) down; ! has_disk || umount "$bed/data"; rm -rf "$bed" ;;
+  fill) has_disk || die "it has no disk of its own: start it with POUCHDB_DISK=64m as root"; fill ;;
+  free) rm -f "$bed/data/ballast" ;;
+  offers) ! has_disk || echo fill ;;
   kill) signal KILL ;;
   pause) signal STOP ;;
   resume) signal CONT ;;
