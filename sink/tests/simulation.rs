@@ -20,6 +20,7 @@ use bowerbird_sink::worker::core::{Action, Core, Input, Settings};
 use bowerbird_sink::worker::gaps::Gap;
 use bowerbird_sink::worker::pace::{Bounds, Sample};
 use bowerbird_stream::{Headers, Partition, Position, Record};
+use bowerbird_testbed::random::Random;
 use bytes::Bytes;
 
 const HISTORIES: u64 = 1_000_000;
@@ -35,27 +36,6 @@ const SETTINGS: Settings = Settings {
     commit_interval: Duration::from_millis(300),
     drain_timeout: Duration::from_millis(900),
 };
-
-/// `SplitMix64` (Steele, Lea, Flood 2014): small, and the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn one_in(&mut self, bound: usize) -> bool {
-        self.below(bound) == 0
-    }
-}
 
 /// A process that runs a sink.
 struct Member {
@@ -79,7 +59,7 @@ impl Member {
 }
 
 struct World {
-    chance: Chance,
+    chance: Random,
     now: Instant,
     topic: Arc<str>,
     earliest: [i64; PARTITIONS],
@@ -94,7 +74,7 @@ struct World {
 impl World {
     fn new(seed: u64, topic: &Arc<str>, now: Instant) -> Self {
         let mut world = Self {
-            chance: Chance(seed),
+            chance: Random::new(seed),
             now,
             topic: Arc::clone(topic),
             earliest: [0; PARTITIONS],
@@ -105,7 +85,7 @@ impl World {
             members: (0..MEMBERS).map(|_| Member::new(now)).collect(),
         };
         for partition in 0..PARTITIONS {
-            let member = world.chance.below(MEMBERS);
+            let member = world.chance.index(MEMBERS);
             world.assign(member, partition);
         }
         world
@@ -233,7 +213,7 @@ impl World {
         if telling == 0 {
             return;
         }
-        let which = self.chance.below(telling);
+        let which = self.chance.index(telling);
         if self.chance.one_in(4) {
             let gaps = self.members[member].telling[which].clone();
             return self.perhaps_tell(&gaps);
@@ -245,14 +225,14 @@ impl World {
 
     /// Retention takes some of a partition, read or not.
     fn expire(&mut self) {
-        let partition = self.chance.below(PARTITIONS);
+        let partition = self.chance.index(PARTITIONS);
         let held = usize::try_from(self.ends[partition] - self.earliest[partition]).unwrap();
-        self.earliest[partition] += i64::try_from(self.chance.below(held + 1)).unwrap();
+        self.earliest[partition] += i64::try_from(self.chance.index(held + 1)).unwrap();
     }
 
     fn append(&mut self) {
-        let partition = self.chance.below(PARTITIONS);
-        self.ends[partition] += i64::try_from(self.chance.below(6)).unwrap();
+        let partition = self.chance.index(PARTITIONS);
+        self.ends[partition] += i64::try_from(self.chance.index(6)).unwrap();
     }
 
     fn deliver(&mut self, member: usize) {
@@ -290,7 +270,7 @@ impl World {
         if writing == 0 {
             return;
         }
-        let batch = self.chance.below(writing);
+        let batch = self.chance.index(writing);
         if self.chance.one_in(4) {
             // Applied, and the answer got lost: it will be written again.
             let batch = self.members[member].writing[batch].clone();
@@ -299,7 +279,7 @@ impl World {
         let batch = self.members[member].writing.swap_remove(batch);
         self.store(&batch);
         let sample = Sample {
-            slowest: Duration::from_millis(self.chance.next() % 2_000),
+            slowest: Duration::from_millis(self.chance.below(2_000)),
             failures: u32::from(self.chance.one_in(3)),
             too_large: self.chance.one_in(9).then_some(4 * RECORD),
         };
@@ -322,8 +302,8 @@ impl World {
 
     /// A partition goes to another member: let go in order, or taken away.
     fn rebalance(&mut self) {
-        let partition = self.chance.below(PARTITIONS);
-        let to = self.chance.below(MEMBERS);
+        let partition = self.chance.index(PARTITIONS);
+        let to = self.chance.index(MEMBERS);
         let from = (0..MEMBERS).find(|&from| self.members[from].owned.contains_key(&partition));
         let Some(from) = from.filter(|from| *from != to) else { return };
         let named = vec![self.partition(partition)];
@@ -346,7 +326,7 @@ impl World {
         dead.writing.iter().for_each(|batch| self.perhaps_store(batch));
         dead.telling.iter().for_each(|gaps| self.perhaps_tell(gaps));
         for partition in dead.owned.into_keys() {
-            let heir = self.chance.below(MEMBERS);
+            let heir = self.chance.index(MEMBERS);
             self.assign(heir, partition);
         }
     }
@@ -373,13 +353,13 @@ impl World {
     }
 
     fn step(&mut self) {
-        let member = self.chance.below(MEMBERS);
-        match self.chance.below(36) {
+        let member = self.chance.index(MEMBERS);
+        match self.chance.index(36) {
             0..6 => self.append(),
             6..15 => self.deliver(member),
             15..23 => self.settle(member),
             23..27 => {
-                let millis = self.chance.next() % 400;
+                let millis = self.chance.below(400);
                 self.tick(millis);
             }
             27..30 => self.rebalance(),

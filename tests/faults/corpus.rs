@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{Event, EventType, Headers, topic};
+use bowerbird_testbed::random::Random;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::proxy::MAX_BODY;
-use crate::random::Random;
 
 /// The store's validation refuses a document whose text holds this.
 pub const FORBIDDEN: &str = "FORBIDDEN";
@@ -93,6 +93,19 @@ impl Corpus {
     /// Records as a source would publish them.
     pub fn records(&mut self, count: u64) -> Vec<Outgoing> {
         (0..count).map(|_| self.record()).collect()
+    }
+
+    /// Posts that nobody has said anything about so far, with their ids.
+    pub fn last(&mut self, count: u64) -> Vec<(String, Outgoing)> {
+        let first = self.first_id + ENTITIES;
+        let of = |number: u64| {
+            let (id, time) = ((first + number).to_string(), self.time());
+            let post =
+                json!({"data": {"id": id, "text": "the last", "author_id": "9"}}).to_string();
+            let kind = EventType::PostReceived;
+            (id.clone(), event(topic::POSTS, kind, id, time, Some(post), &[]))
+        };
+        (0..count).map(of).collect()
     }
 
     fn record(&mut self) -> Outgoing {

@@ -1,13 +1,18 @@
 //! The sinks of a run: how many there are, and what befalls them.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use bowerbird_testbed::random::Random;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::members::{Commands, Member};
 use crate::oracle::Wrongs;
-use crate::random::Random;
+
+const SINK: [&str; 3] = ["sink", "--output", "json"];
 
 /// All sinks.
 pub struct Crew {
@@ -22,20 +27,28 @@ struct Inner {
     random: Random,
     peak: u64,
     panics: Wrongs,
+    /// Of those that were asked to stop: the files in which they told what they did.
+    told: BTreeSet<PathBuf>,
 }
 
 impl Crew {
     /// None so far; with `named` each is known to the group by a name that stays.
     pub fn new(commands: Commands, named: bool, random: Random) -> Self {
-        let inner = Inner { members: Vec::new(), random, peak: 0, panics: Wrongs::new() };
+        let inner = Inner {
+            members: Vec::new(),
+            random,
+            peak: 0,
+            panics: Wrongs::new(),
+            told: BTreeSet::new(),
+        };
         Self { commands, named, inner: Mutex::new(inner) }
     }
 
     fn start(&self, place: usize) -> Member {
         let name = format!("sink-{place}");
         match self.named {
-            true => self.commands.with("BOWERBIRD__SINK__INSTANCE", &name).start(&name, &["sink"]),
-            false => self.commands.start(&name, &["sink"]),
+            true => self.commands.with("BOWERBIRD__SINK__INSTANCE", &name).start(&name, &SINK),
+            false => self.commands.start(&name, &SINK),
         }
     }
 
@@ -120,6 +133,21 @@ impl Crew {
         wrongs
     }
 
+    /// How many records all have settled that were asked to stop.
+    pub async fn records(&self) -> u64 {
+        let inner = self.inner.lock().await;
+        let told = inner.told.iter().map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        told.map(|told| {
+            let reports = serde_json::Deserializer::from_str(&told).into_iter::<Value>();
+            let sinks = reports.filter_map(Result::ok).flat_map(|report| {
+                let sinks = report.as_object().cloned().unwrap_or_default();
+                sinks.into_iter().map(|(_, sink)| sink["records"].as_u64().unwrap_or(0))
+            });
+            sinks.sum::<u64>()
+        })
+        .sum()
+    }
+
     /// The most memory that one had, in bytes.
     pub async fn peak(&self) -> u64 {
         self.inner.lock().await.peak
@@ -131,5 +159,6 @@ impl Inner {
     fn keep(&mut self, member: &mut Member) {
         self.peak = self.peak.max(member.peak());
         self.panics.extend(member.panics());
+        self.told.insert(member.out.clone());
     }
 }

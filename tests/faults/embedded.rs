@@ -17,14 +17,15 @@ use bowerbird_store::AnyStore;
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_stream::AnyLog;
 use bowerbird_stream::sqlite::SqliteLog;
+use bowerbird_testbed::random::Random;
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::Clock;
 use crate::corpus::{Archive, Corpus};
 use crate::history::{Report, verify};
 use crate::members::{Commands, Member};
 use crate::oracle::{Acked, Oracle, Wrongs};
-use crate::random::Random;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FILES: [&str; 2] = ["log.sqlite", "store.sqlite"];
@@ -38,6 +39,8 @@ pub enum Kind {
     Killed,
     /// The disk is full for a while.
     Full,
+    /// The wall clock goes on and back by an hour.
+    Clock,
     /// The log's disk loses what it has said to be synced.
     LogLost,
     /// The store's disk does.
@@ -48,6 +51,7 @@ impl Kind {
     pub fn of(seed: u64) -> Self {
         match seed % 6 {
             1 => Self::Full,
+            4 => Self::Clock,
             3 => Self::LogLost,
             5 => Self::StoreLost,
             _ => Self::Killed,
@@ -90,6 +94,7 @@ pub async fn run(seed: u64, folder: &Path) -> Report {
     match Kind::of(seed) {
         Kind::Killed => history.killed(&archives).await,
         Kind::Full => history.full(&archives).await,
+        Kind::Clock => history.stepped(&archives).await,
         Kind::LogLost => history.lost(&archives, "log.sqlite-wal").await,
         Kind::StoreLost => history.lost(&archives, "store.sqlite-wal").await,
     }
@@ -148,6 +153,29 @@ impl History {
         }
     }
 
+    /// The clock is stepped again and again while everything runs, and is killed now and then.
+    async fn stepped(&mut self, archives: &[Archive]) {
+        let Some(clock) = Clock::new(&self.folder) else {
+            self.lost.push("no clock that can be stepped: killed instead".to_owned());
+            return self.killed(archives).await;
+        };
+        let right = self.commands.clone();
+        self.commands = clock.ruling(&right);
+        for (archive, by) in archives.iter().zip([3_600, -7_200, 86_400, -82_800]) {
+            let mut up = self.commands.start("up", &["up"]);
+            self.pass(1_500, 2_500).await;
+            clock.step(by);
+            self.pass(1_100, 1_500).await;
+            // What had begun before must be done after.
+            self.import(archive, true).await;
+            clock.step(-by / 2);
+            self.pass(1_100, 1_500).await;
+            self.end(&mut up).await;
+        }
+        self.whole().await;
+        self.commands = right;
+    }
+
     /// A file loses some of its end, though it was synced; everything is imported again.
     async fn lost(&mut self, archives: &[Archive], file: &str) {
         for archive in &archives[..2] {
@@ -180,7 +208,11 @@ impl History {
         self.wrongs.extend(sink.panics());
         self.intact();
         let oracle = self.oracle().await;
-        let mut oracle = if kind == Kind::LogLost { oracle.without_places() } else { oracle };
+        let mut oracle = match kind {
+            Kind::LogLost => oracle.without_places(),
+            Kind::Clock => oracle.without_clocks(),
+            _ => oracle,
+        };
         let (found, wrongs) = oracle.judge(archives, &Acked::default()).await;
         drop(oracle);
         let differences = verify(&self.commands).await;

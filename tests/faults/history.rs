@@ -6,21 +6,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowerbird_stream::EventLog;
+use bowerbird_testbed::random::Random;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::clock::Clock;
 use crate::corpus::{Archive, Corpus};
 use crate::crew::Crew;
+use crate::harvest::Harvest;
 use crate::members::Commands;
 use crate::oracle::{Acked, Found, Oracle, Wrongs};
-use crate::plan::{Fault, Interrupted, Plan, What};
+use crate::plan::{Fault, Interrupted, Lane, Plan, SCALED, What};
 use crate::proxy::{Mood, Proxy};
 use crate::services::Services;
+use crate::upkeep;
 
 /// How long the log may take to have everything after the faults.
 const IMPORT: Duration = Duration::from_secs(120);
 /// How long the sinks may take to be level after that.
 const LEVEL: Duration = Duration::from_secs(90);
+/// How long a former generation may have members after that: those of killed sinks among them.
+const LEFT: Duration = Duration::from_secs(60);
 const SAMPLED_EVERY: Duration = Duration::from_millis(1_500);
 /// What a sink may need: the three projections with what each holds between log and store, the
 /// clients' buffers, and the program itself.
@@ -42,6 +48,10 @@ pub struct Report {
     pub samples: u64,
     /// Requests that the proxy has spoilt, by mood.
     pub struck: String,
+    /// Documents that the store has taken, and those of them that it had already, in that form.
+    pub written: (u64, u64),
+    /// Records that the sinks have settled, where nothing happened to them but scaling.
+    pub settled: Option<u64>,
 }
 
 /// What the tasks of a run share.
@@ -50,6 +60,8 @@ struct Stage {
     services: Services,
     proxy: Proxy,
     crew: Crew,
+    harvest: Option<Harvest>,
+    clock: Option<Clock>,
     commands: Commands,
     wrongs: Mutex<Wrongs>,
     over: AtomicBool,
@@ -74,8 +86,14 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
         ("BOWERBIRD__SINK__COMMIT_INTERVAL_MS", "200".to_owned()),
         ("BOWERBIRD__SINK__MAX_BACKOFF_MS", "2000".to_owned()),
     ];
-    let commands = Commands::new(folder, &settings);
+    let right = Commands::new(folder, &settings);
+    let clock = plan.has(Lane::Clock).then(|| Clock::new(folder)).flatten();
+    let commands = clock.as_ref().map_or_else(|| right.clone(), |clock| clock.ruling(&right));
     let mut corpus = Corpus::new(plan.seed, random.branch());
+    if plan.has(Lane::Upkeep) {
+        // Only the first generation's database has got a validation.
+        corpus = corpus.without_refusals();
+    }
     let archives = Arc::new(corpus.archives(folder));
     let mut applying = commands.start("topics", &["topics", "apply"]);
     let applied = applying.end(Duration::from_secs(60)).await;
@@ -84,23 +102,32 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     let ready = from.elapsed();
     let crew = Crew::new(commands.clone(), plan.named, random.branch());
     crew.scale(plan.members).await;
+    let harvest = match plan.has(Lane::Stream) {
+        true => Some(Harvest::start(&right, &commands, plan.seed).await),
+        false => None,
+    };
     let stage = Arc::new(Stage {
         services: services.clone(),
         proxy,
         crew,
+        harvest,
+        clock,
         commands: commands.clone(),
         wrongs: Mutex::default(),
         over: AtomicBool::new(false),
         plan,
     });
     let mut oracle = Oracle::new(services.log(), services.store());
+    if stage.clock.is_some() {
+        oracle = oracle.without_clocks();
+    }
     let watching = tokio::spawn({
         let stage = Arc::clone(&stage);
         let watched = Oracle::new(services.log(), services.store());
         async move { stage.watch(watched).await }
     });
     let mut faults = JoinSet::new();
-    for lane in [stage.plan.store.clone(), stage.plan.brokers.clone(), stage.plan.sinks.clone()] {
+    for lane in stage.plan.lanes.clone() {
         let (stage, random) = (Arc::clone(&stage), random.branch());
         faults.spawn(async move { stage.suffer(lane, random).await });
     }
@@ -108,12 +135,26 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
         let (stage, archives) = (Arc::clone(&stage), Arc::clone(&archives));
         async move { stage.import(&archives).await }
     });
-    let acked = stage.publish(&mut corpus).await;
+    let keeping_up = tokio::spawn({
+        let stage = Arc::clone(&stage);
+        async move {
+            let Stage { plan, commands, services, .. } = &*stage;
+            upkeep::carry_out(&plan.upkeep, commands, services).await
+        }
+    });
+    let mut acked = stage.publish(&mut corpus).await;
     importing.await.unwrap();
     while let Some(ended) = faults.join_next().await {
         ended.unwrap();
     }
+    keeping_up.await.unwrap().into_iter().for_each(|wrong| stage.wrong(wrong));
     stage.crew.at_least_one().await;
+    if let Some(harvest) = &stage.harvest {
+        harvest.stop().await.into_iter().for_each(|wrong| stage.wrong(wrong));
+    }
+    if stage.plan.has(Lane::Upkeep) {
+        stage.publish_last(&mut corpus, &oracle, &mut acked).await;
+    }
 
     let over = Instant::now();
     let level = async {
@@ -138,6 +179,10 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     report.wrongs.extend(wrongs);
     let calm = commands.with("BOWERBIRD__STORE__URL", services.store.as_str());
     report.wrongs.extend(verify(&calm).await);
+    report.written = stage.proxy.written();
+    // Whoever was killed can't tell.
+    let settled = stage.crew.records().await;
+    report.settled = stage.plan.only_scales().then_some(settled);
     report.struck = format!("{:?}", stage.proxy.struck());
     report.wrongs.extend(std::mem::take(&mut *stage.wrongs.lock().unwrap()));
     if let Some(stage) = Arc::into_inner(stage) {
@@ -158,6 +203,9 @@ impl Stage {
             sleep(SAMPLED_EVERY).await;
             let gone = self.crew.look().await;
             gone.into_iter().for_each(|gone| self.wrong(gone));
+            if let Some(harvest) = &self.harvest {
+                harvest.look().await.into_iter().for_each(|gone| self.wrong(gone));
+            }
             if let Some(wrongs) = oracle.sample().await {
                 samples += 1;
                 wrongs.into_iter().for_each(|wrong| self.wrong(wrong));
@@ -167,7 +215,7 @@ impl Stage {
     }
 
     /// One fault after the other.
-    async fn suffer(&self, faults: Vec<Fault>, mut random: crate::random::Random) {
+    async fn suffer(&self, faults: Vec<Fault>, mut random: Random) {
         for Fault { after, lasts, what } in faults {
             sleep(after).await;
             let node = usize::try_from(random.between(1, 4)).unwrap();
@@ -179,6 +227,10 @@ impl Stage {
                     self.services.pause_store(lasts).await;
                 }
                 What::Store(mood) => self.be(mood, lasts).await,
+                What::StoreFull if self.services.store_fills() => {
+                    self.services.fill_store(lasts).await;
+                }
+                What::StoreFull => self.be(Mood::Full, lasts).await,
                 What::StoreKilled => self.be(Mood::Refuse, lasts).await,
                 What::StorePaused => self.be(Mood::Silence, lasts).await,
                 What::BrokerKilled => self.services.kill_brokers(&[node], lasts).await,
@@ -187,15 +239,38 @@ impl Stage {
                 }
                 What::BrokerPaused => self.services.pause_broker(node, lasts).await,
                 What::BrokersCut => self.services.cut_brokers(lasts).await,
+                What::BrokerParted => self.services.part_brokers(node, false, lasts).await,
+                What::BrokersParted => self.services.part_brokers(node, true, lasts).await,
+                What::BrokerFull => self.services.fill_broker(node, lasts).await,
                 What::SinkKilled => self.crew.kill_one(lasts).await,
                 What::SinkStopped => {
                     self.crew.stop_one(lasts).await.into_iter().for_each(|wrong| self.wrong(wrong));
                 }
-                What::Scaled(members) => {
-                    self.crew.scale(members).await.into_iter().for_each(|wrong| self.wrong(wrong));
+                What::Scaled(members) => self.scale(members).await,
+                What::ScaledInSteps => {
+                    for members in &SCALED[1..] {
+                        sleep(self.plan.horizon() / SCALED.len() as u32).await;
+                        self.scale(*members).await;
+                    }
                 }
+                What::HarvesterKilled | What::HarvesterStopped | What::SourceKilled => {
+                    let Some(harvest) = &self.harvest else { continue };
+                    match what {
+                        What::SourceKilled => harvest.lose_source(lasts).await,
+                        _ => harvest.interrupt(what == What::HarvesterKilled, lasts).await,
+                    }
+                }
+                What::ClockStepped(seconds) => {
+                    self.clock.iter().for_each(|clock| clock.step(seconds));
+                }
+                // In the order of its steps, elsewhere.
+                What::Rebuilt | What::Replayed => {}
             }
         }
+    }
+
+    async fn scale(&self, members: usize) {
+        self.crew.scale(members).await.into_iter().for_each(|wrong| self.wrong(wrong));
     }
 
     async fn be(&self, mood: Mood, lasts: Duration) {
@@ -254,10 +329,31 @@ impl Stage {
             let records = corpus.records(12);
             let answers = log.publish(records.clone()).await;
             let taken = answers.into_iter().zip(records);
-            acked.0.extend(taken.filter_map(|(answer, sent)| Some((answer.ok()?, sent))));
+            acked.records.extend(taken.filter_map(|(answer, sent)| Some((answer.ok()?, sent))));
             sleep(Duration::from_millis(150)).await;
         }
         acked
+    }
+}
+
+impl Stage {
+    /// Publishes posts that no former generation may get: everybody has left those.
+    async fn publish_last(&self, corpus: &mut Corpus, oracle: &Oracle, acked: &mut Acked) {
+        let left = async {
+            while !oracle.former_are_left().await {
+                sleep(Duration::from_millis(300)).await;
+            }
+        };
+        if timeout(LEFT, left).await.is_err() {
+            self.wrong(format!("a former generation is still filled {LEFT:?} after the switch"));
+        }
+        let log = self.services.log();
+        for (id, record) in corpus.last(20) {
+            acked.last.insert(id);
+            let answers = log.publish(vec![record.clone()]).await;
+            let taken = answers.into_iter().filter_map(Result::ok);
+            acked.records.extend(taken.map(|answer| (answer, record.clone())));
+        }
     }
 }
 

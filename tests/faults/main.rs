@@ -4,16 +4,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a harness may panic")]
 #![expect(clippy::print_stdout, reason = "what it shows is for people")]
 
+mod clock;
 mod corpus;
 mod crew;
 mod embedded;
+mod harvest;
 mod history;
 mod members;
 mod oracle;
 mod plan;
 mod proxy;
-mod random;
 mod services;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use history::Report;
-use plan::Plan;
+use plan::{Plan, SCALED};
 use services::Services;
 
 /// Breaks the pipeline in seeded ways, and tells whether anything was lost, doubled or made up.
@@ -82,8 +84,8 @@ async fn all(options: &Options) -> usize {
         Pair::Real => Some(Services::found().await),
         Pair::Embedded => None,
     };
-    if services.as_ref().is_some_and(|services| !services.cuts) {
-        println!("connections of brokers are not cut: ss -K needs root and the kernel's leave");
+    for left_out in services.iter().flat_map(Services::left_out) {
+        println!("{left_out}: that needs root, and the kernel's leave");
     }
     let mut reports = Vec::new();
     for seed in options.seed..options.seed + options.runs {
@@ -115,22 +117,33 @@ async fn all(options: &Options) -> usize {
 }
 
 fn tell(report: &Report, took: Duration) {
-    let Report { found, recovery, phases, peak, samples, struck, wrongs } = report;
+    let Report { found, recovery, phases, peak, samples, struck, wrongs, .. } = report;
+    let (written, again) = report.written;
     println!(
-        "  {} {:.1} s ({:.1} s to begin, {:.1} s of work): {} events, {} documents, {} rewrites, {} dead letters ({} repeated), level \
-         {:.1} s after the last fault, {} MiB, {samples} samples, spoilt {struck}",
+        "  {} {:.1} s ({:.1} s to begin, {:.1} s of work): {} events ({} of the stream), {} documents in {} generations of \
+         posts, {} rewrites, {written} writes ({again} for nothing), {} dead letters ({} repeated), level {:.1} s after the last fault, {} MiB, {samples} samples, spoilt {struck}",
         if wrongs.is_empty() { "ok" } else { "FAILED" },
         took.as_secs_f64(),
         phases[0].as_secs_f64(),
         phases[1].as_secs_f64(),
         found.events,
+        found.streamed,
         found.documents,
+        found.generations,
         found.rewrites,
         found.letters,
         found.repeated,
         recovery.as_secs_f64(),
         peak >> 20,
     );
+    if let Some(settled) = report.settled {
+        println!(
+            "  scaling {SCALED:?}: {settled} records settled of {}, so {} again; {again} of {written} \
+             documents written for nothing",
+            found.events,
+            settled.saturating_sub(found.events),
+        );
+    }
     wrongs.iter().for_each(|wrong| println!("  - {wrong}"));
 }
 

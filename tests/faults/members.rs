@@ -74,7 +74,7 @@ pub struct Member {
     pub name: String,
     child: Child,
     began: Instant,
-    out: PathBuf,
+    pub out: PathBuf,
     log: PathBuf,
     peak: u64,
 }
@@ -125,7 +125,7 @@ impl Member {
         timeout(limit, self.child.wait()).await.ok().map(Result::unwrap)
     }
 
-    /// What it wrote to stdout.
+    /// What it and its predecessors of this name wrote to stdout.
     pub fn answered(&self) -> String {
         std::fs::read_to_string(&self.out).unwrap_or_default()
     }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use bowerbird_testbed::random::Random;
+
 use crate::proxy::Mood;
-use crate::random::Random;
+use crate::upkeep::Step;
 
 /// How long faults are begun, in milliseconds.
 const HORIZON_MS: u64 = 8_000;
+/// How many sinks there are, one after the other, where nothing else happens to them.
+pub const SCALED: [usize; 4] = [1, 6, 2, 4];
 
-/// A fault.
+/// A fault, or something that is done while there are faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// The way to the store.
@@ -17,6 +21,8 @@ pub enum What {
     StoreKilled,
     /// The store hangs with its connections open.
     StorePaused,
+    /// The store's disk is full, and has room again.
+    StoreFull,
     /// A broker is killed with -9, and started again.
     BrokerKilled,
     /// Two of three brokers are: nothing is acknowledged until one is back.
@@ -25,12 +31,34 @@ pub enum What {
     BrokerPaused,
     /// Every connection of every broker is cut, again and again.
     BrokersCut,
+    /// One broker and the others don't reach each other; clients reach all.
+    BrokerParted,
+    /// No broker reaches another; clients reach all.
+    BrokersParted,
+    /// A broker's disk is full, and has room again.
+    BrokerFull,
     /// A sink is killed with -9, and started again.
     SinkKilled,
     /// A sink is asked to stop, and started again.
     SinkStopped,
     /// There are so many sinks from now on.
     Scaled(usize),
+    /// There are as many sinks as [`SCALED`] says, and nothing else happens.
+    ScaledInSteps,
+    /// The stream's harvester is killed with -9, and started again.
+    HarvesterKilled,
+    /// The stream's harvester is asked to stop, and started again.
+    HarvesterStopped,
+    /// The source of the stream is killed with -9, and started again.
+    SourceKilled,
+    /// The wall clock of every process of ours is so many seconds on from now. Back it goes by
+    /// seconds only: what librdkafka waits for, it waits for by the wall clock, so each of its
+    /// threads may stand still for as long as that goes back (its issue 2145).
+    ClockStepped(i64),
+    /// The posts are made anew, switched to and gone back from, and each of it is killed.
+    Rebuilt,
+    /// The posts are replayed, and that is killed.
+    Replayed,
 }
 
 /// The parts of the system that suffer beside each other.
@@ -39,6 +67,9 @@ pub enum Lane {
     Store,
     Brokers,
     Sinks,
+    Stream,
+    Clock,
+    Upkeep,
 }
 
 /// A fault, how long after the one before it begins, and how long it lasts.
@@ -64,58 +95,79 @@ pub struct Plan {
     pub members: usize,
     /// Whether each has a name that stays over restarts (static membership).
     pub named: bool,
-    pub store: Vec<Fault>,
-    pub brokers: Vec<Fault>,
-    pub sinks: Vec<Fault>,
+    /// What happens one after the other, in lanes beside each other.
+    pub lanes: Vec<Vec<Fault>>,
     /// For each import.
     pub imports: Vec<Option<Interrupted>>,
+    /// What is done to the generations of posts meanwhile.
+    pub upkeep: Vec<Step>,
     /// What everything else that is left to chance is drawn from.
     pub random: Random,
 }
 
+/// Twelve seeds in a row have had every kind. Of brokers' troubles a run has one.
+const ROUND: [&[What]; 12] = {
+    use Mood::*;
+    use What::*;
+    [
+        &[Store(ResetRequest), BrokerParted, SinkKilled],
+        &[Store(LoseAnswer), BrokerKilled, HarvesterKilled],
+        &[ScaledInSteps],
+        &[Store(Refuse), QuorumKilled, Store(Trickle), SinkStopped],
+        &[Store(FailAfter), Rebuilt, SinkKilled],
+        &[Store(Unauthorised), BrokersCut, ClockStepped(3_600), Store(Fail)],
+        &[Store(ResetAnswer), BrokerFull, Scaled(3)],
+        &[Store(Silence), StoreFull, HarvesterStopped],
+        &[Store(Busy), BrokersParted, StoreKilled],
+        &[Store(Full), Store(Twice), Replayed, SinkStopped],
+        &[Store(Gateway), BrokerPaused, SourceKilled, Store(Delay)],
+        &[Store(Rows), StorePaused, ClockStepped(-8), HarvesterKilled],
+    ]
+};
+
+const LANES: [Lane; 6] =
+    [Lane::Store, Lane::Brokers, Lane::Sinks, Lane::Stream, Lane::Clock, Lane::Upkeep];
+
 impl What {
     fn lane(self) -> Lane {
         match self {
-            Self::Store(_) | Self::StoreKilled | Self::StorePaused => Lane::Store,
-            Self::BrokerKilled | Self::QuorumKilled | Self::BrokerPaused | Self::BrokersCut => {
-                Lane::Brokers
+            Self::Store(_) | Self::StoreKilled | Self::StorePaused | Self::StoreFull => Lane::Store,
+            Self::BrokerKilled
+            | Self::QuorumKilled
+            | Self::BrokerPaused
+            | Self::BrokersCut
+            | Self::BrokerParted
+            | Self::BrokersParted
+            | Self::BrokerFull => Lane::Brokers,
+            Self::SinkKilled | Self::SinkStopped | Self::Scaled(_) | Self::ScaledInSteps => {
+                Lane::Sinks
             }
-            Self::SinkKilled | Self::SinkStopped | Self::Scaled(_) => Lane::Sinks,
+            Self::HarvesterKilled | Self::HarvesterStopped | Self::SourceKilled => Lane::Stream,
+            Self::ClockStepped(_) => Lane::Clock,
+            Self::Rebuilt | Self::Replayed => Lane::Upkeep,
         }
     }
 
-    /// Every kind. Twelve seeds in a row, each with two of them in turn, have had all.
-    fn kinds() -> Vec<Self> {
-        let others = [
-            Self::SinkKilled,
-            Self::BrokerKilled,
-            Self::Scaled(3),
-            Self::StoreKilled,
-            Self::BrokersCut,
-            Self::SinkStopped,
-            Self::BrokerPaused,
-            Self::StorePaused,
-            Self::QuorumKilled,
-        ];
-        let moods = Mood::FAULTS.map(Self::Store);
-        let (first, rest) = moods.split_at(others.len());
-        let mixed = first.iter().zip(&others).flat_map(|(mood, other)| [*mood, *other]);
-        mixed.chain(rest.iter().copied()).collect()
+    /// Whether it may come by chance into a run whose turn is another's.
+    fn comes_by_chance(self) -> bool {
+        !matches!(self.lane(), Lane::Upkeep) && self != Self::ScaledInSteps
     }
 }
 
 impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let kinds = What::kinds();
-        let turn =
-            |nth: u64| kinds[usize::try_from((seed * 2 + nth) % kinds.len() as u64).unwrap()];
-        let mut chosen = vec![turn(0), turn(1)];
+        let turn = ROUND[usize::try_from(seed % ROUND.len() as u64).unwrap()];
+        let mut chosen = turn.to_vec();
+        let quiet = chosen.contains(&What::ScaledInSteps);
+        let more: Vec<What> =
+            ROUND.iter().copied().flatten().copied().filter(|one| one.comes_by_chance()).collect();
         for _ in 0..random.between(1, 4) {
-            chosen.push(match random.below(3) {
+            let by_chance = match random.below(3) {
                 0 => What::Scaled(usize::try_from(random.between(1, 4)).unwrap()),
-                _ => random.pick(&kinds),
-            });
+                _ => random.pick(&more),
+            };
+            chosen.extend((!quiet).then_some(by_chance));
         }
         let mut lane = |lane: Lane| -> Vec<Fault> {
             let what: Vec<What> =
@@ -130,7 +182,12 @@ impl Plan {
             };
             what.into_iter().take(most).map(fault).collect()
         };
-        let (store, brokers, sinks) = (lane(Lane::Store), lane(Lane::Brokers), lane(Lane::Sinks));
+        let lanes: Vec<Vec<Fault>> = LANES.into_iter().map(&mut lane).collect();
+        let upkeep = Step::all(
+            chosen.contains(&What::Rebuilt),
+            chosen.contains(&What::Replayed),
+            &mut random,
+        );
         let mut interrupted = || {
             let after = Duration::from_millis(random.between(50, 900));
             match random.below(10) {
@@ -140,9 +197,12 @@ impl Plan {
             }
         };
         let imports = (0..4).map(|_| interrupted()).collect();
-        let members = usize::try_from(random.between(1, 4)).unwrap();
+        let members = match quiet {
+            true => SCALED[0],
+            false => usize::try_from(random.between(1, 4)).unwrap(),
+        };
         let named = random.percent(50);
-        Self { seed, members, named, store, brokers, sinks, imports, random }
+        Self { seed, members, named, lanes, imports, upkeep, random }
     }
 
     /// How long the work is spread over.
@@ -150,14 +210,24 @@ impl Plan {
         Duration::from_millis(HORIZON_MS)
     }
 
+    /// Whether something of this lane happens.
+    pub fn has(&self, lane: Lane) -> bool {
+        self.lanes.iter().flatten().any(|fault| fault.what.lane() == lane)
+    }
+
+    /// Whether the sinks are scaled, and nothing else happens to anything: what is written again
+    /// is written again because of that.
+    pub fn only_scales(&self) -> bool {
+        self.lanes.iter().flatten().any(|fault| fault.what == What::ScaledInSteps)
+    }
+
     /// In a line.
     pub fn told(&self) -> String {
-        let faults = [&self.store, &self.brokers, &self.sinks];
-        let told: Vec<String> = faults
-            .into_iter()
-            .flatten()
+        let faults = self.lanes.iter().flatten().filter(|fault| fault.what.lane() != Lane::Upkeep);
+        let mut told: Vec<String> = faults
             .map(|fault| format!("{:?} {:.1}s", fault.what, fault.lasts.as_secs_f64()))
             .collect();
+        told.extend(self.upkeep.iter().map(|step| format!("{step:?}")));
         let named = if self.named { " named" } else { "" };
         format!("{}{named} sinks; {}", self.members, told.join(", "))
     }

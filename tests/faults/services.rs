@@ -17,6 +17,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::corpus::FORBIDDEN;
+use crate::oracle::DATABASES;
 
 /// How long a command of a service may take: brokers start slowly beside compilers.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,8 +31,10 @@ pub struct Services {
     pub store: url::Url,
     /// Whether the store may be killed.
     ours: bool,
-    /// Whether this machine lets connections be cut.
-    pub cuts: bool,
+    /// What this machine lets be done to the brokers: cut, part, fill.
+    offers: Vec<String>,
+    /// Whether the store has a disk of its own.
+    store_fills: bool,
 }
 
 impl Services {
@@ -42,9 +45,25 @@ impl Services {
             Ok(url) => (url, false),
             Err(_) => (said(script("pouchdb.sh", &["url"]).await), true),
         };
-        let cut = Command::new("ss").args(["-K", "-t", "dport", "=", ":1"]).output().await;
-        let cuts = cut.is_ok_and(|cut| cut.status.success() && cut.stderr.is_empty());
-        Self { brokers, store: store.parse().unwrap(), ours, cuts }
+        let offers = said(kafka(&["offers"]).await).lines().map(str::to_owned).collect();
+        let store_fills = ours && said(script("pouchdb.sh", &["offers"]).await) == "fill";
+        Self { brokers, store: store.parse().unwrap(), ours, offers, store_fills }
+    }
+
+    /// What can't be done on this machine, for people.
+    pub fn left_out(&self) -> Vec<&'static str> {
+        let all = [
+            (self.can("cut"), "connections of brokers are not cut"),
+            (self.can("part"), "brokers are not cut from each other"),
+            (self.can("fill"), "no disk of a broker is full"),
+            (self.store_fills || !self.ours, "no disk of the store is full: the proxy says so"),
+            (crate::clock::library().is_some(), "clocks are not stepped"),
+        ];
+        all.into_iter().filter(|(can, _)| !can).map(|(_, said)| said).collect()
+    }
+
+    fn can(&self, what: &str) -> bool {
+        self.offers.iter().any(|offered| offered == what)
     }
 
     /// Where the store listens.
@@ -67,11 +86,17 @@ impl Services {
 
     /// Forgets what runs before have left: topics, groups, databases.
     pub async fn reset(&self) {
+        // Whatever a run before has left them as.
+        said(kafka(&["heal"]).await);
+        said(kafka(&["up"]).await);
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.brokers.join(","));
         let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-        let groups = ["bowerbird-posts", "bowerbird-features", "bowerbird-journal"];
+        let later = (2..8).map(|number| format!("bowerbird-posts-{number}"));
+        let groups = DATABASES.map(|(database, _)| format!("bowerbird-{database}"));
+        let groups: Vec<String> = groups.into_iter().chain(later).collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
             // What is not there needs no deletion; a group is not empty while a killed member's
@@ -135,18 +160,56 @@ impl Services {
     /// Cuts every connection of every broker, also those between them, again and again.
     pub async fn cut_brokers(&self, lasts: Duration) {
         let until = Instant::now() + lasts;
-        while self.cuts && Instant::now() < until {
-            for broker in &self.brokers {
-                let port = broker.rsplit(':').next().unwrap();
-                let cut = Command::new("ss")
-                    .args(["-K", "-t", "sport", "=", &format!(":{port}")])
-                    .stdout(Stdio::null())
-                    .status()
-                    .await;
-                assert!(cut.unwrap().success());
-            }
+        while self.can("cut") && Instant::now() < until {
+            said(kafka(&["cut"]).await);
             sleep(Duration::from_millis(300)).await;
         }
+    }
+
+    /// A broker and the others don't reach each other; with `all`, none reaches another. Clients
+    /// reach each of them.
+    pub async fn part_brokers(&self, node: usize, all: bool, lasts: Duration) {
+        if !self.can("part") {
+            return;
+        }
+        let [one, other] = [node % 3 + 1, (node + 1) % 3 + 1].map(|node| node.to_string());
+        said(kafka(&["part", &node.to_string(), &one, &other]).await);
+        if all {
+            said(kafka(&["part", &one, &other]).await);
+        }
+        sleep(lasts).await;
+        said(kafka(&["heal"]).await);
+    }
+
+    /// A broker has no room on its disk for a while. It may end because of that, and is started
+    /// again by whoever gave it room.
+    pub async fn fill_broker(&self, node: usize, lasts: Duration) {
+        if !self.can("fill") {
+            return;
+        }
+        let node = node.to_string();
+        said(kafka(&["fill", &node]).await);
+        sleep(lasts).await;
+        said(kafka(&["free", &node]).await);
+        sleep(Duration::from_millis(500)).await;
+        said(kafka(&["start", &node]).await);
+    }
+
+    /// Whether the store's disk can be filled.
+    pub fn store_fills(&self) -> bool {
+        self.store_fills
+    }
+
+    /// The store has no room on its disk for a while, and is started again then: one whose own
+    /// log could not be written takes nothing more until it was opened anew.
+    pub async fn fill_store(&self, lasts: Duration) {
+        said(script("pouchdb.sh", &["fill"]).await);
+        sleep(lasts).await;
+        said(script("pouchdb.sh", &["free"]).await);
+        let killed = script("pouchdb.sh", &["kill"]).await;
+        // It may have ended by itself.
+        drop(killed);
+        said(script("pouchdb.sh", &["up"]).await);
     }
 
     /// Whether the store may be killed and paused.

@@ -1,9 +1,10 @@
 //! What the tests of several rooms stand on: services, databases of a test's own, a store with
-//! something between it and its writers, a server that answers as it is told.
+//! something between it and its writers, a server that answers as it is told, chance by a seed.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 pub mod databases;
+pub mod random;
 pub mod through;
 pub mod wire;
 

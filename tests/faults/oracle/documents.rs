@@ -9,25 +9,26 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Wrongs;
+use super::generations::Generation;
 use super::ledger::Ledger;
-use super::meaning::{DATABASES, Entity, Meaning, Seen};
+use super::meaning::{Entity, Meaning, Seen};
 
 /// How many documents are asked for at once.
 const PAGE: usize = 1_000;
 
-/// The documents of every database, by id.
+/// The documents of databases, by id.
 #[derive(Debug, Default)]
 pub struct Documents {
-    databases: BTreeMap<&'static str, BTreeMap<String, Value>>,
+    databases: BTreeMap<String, BTreeMap<String, Value>>,
     rewrites: u64,
 }
 
 impl Documents {
-    /// Reads all; nothing when the store can't be asked just now.
-    pub async fn read(store: &AnyStore) -> Option<Self> {
+    /// Reads all of these databases; nothing when the store can't be asked just now.
+    pub async fn read(store: &AnyStore, generations: &[Generation]) -> Option<Self> {
         let mut all = Self::default();
-        for (database, _) in DATABASES {
-            let documents = all.databases.entry(database).or_default();
+        for Generation { database, .. } in generations {
+            let documents = all.databases.entry(database.clone()).or_default();
             if store.database(database).await.ok()?.is_none() {
                 continue;
             }
@@ -46,6 +47,11 @@ impl Documents {
             }
         }
         Some(all)
+    }
+
+    /// The documents of a database.
+    pub fn of(&self, database: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.databases.get(database).into_iter().flatten()
     }
 
     /// Revisions beyond the first of each document.
@@ -127,13 +133,13 @@ fn content(body: &Value, seen: &Seen, places: Option<&Ledger>) -> Option<String>
     (payload != Some(seen.hash)).then(|| format!("{origin:?} is not where its event stands"))
 }
 
-fn observed(body: &Value) -> Option<(Timestamp, u128)> {
+pub fn observed(body: &Value) -> Option<(Timestamp, u128)> {
     let observed = body.get("observed")?;
     let time = observed["time"].as_str()?.parse().ok()?;
     Some((time, u128::from_str_radix(observed["hash"].as_str()?, 16).ok()?))
 }
 
-fn notice(body: &Value, kind: &str) -> Option<(Timestamp, String)> {
+pub fn notice(body: &Value, kind: &str) -> Option<(Timestamp, String)> {
     let notice = body.get("notices")?.get(kind)?;
     Some((notice["time"].as_str()?.parse().ok()?, notice["event"].as_str()?.to_owned()))
 }

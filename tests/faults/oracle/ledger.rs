@@ -6,6 +6,9 @@ use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::{AnyLog, EventLog, LogError, Partition, Position, Record, topic};
 
+/// The groups that have given up the record at a place.
+pub type Letters = BTreeMap<Position, BTreeSet<String>>;
+
 /// A copy of every record that the log has acknowledged.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -49,14 +52,17 @@ impl Ledger {
         records.get(at.ok()?)
     }
 
-    /// The places in the log that dead letters name. A letter may be there more than once, when
-    /// the sink died between its acknowledgement and the commit: they are folded by origin.
-    pub fn letters(&self) -> (BTreeSet<Position>, u64) {
-        let (mut origins, mut repeated) = (BTreeSet::new(), 0);
+    /// The places in the log that dead letters name, and the groups that wrote them. A letter of a
+    /// group may be there more than once, when the sink died between its acknowledgement and the
+    /// commit: they are folded by origin.
+    pub fn letters(&self) -> (Letters, u64) {
+        let (mut letters, mut repeated) = (Letters::new(), 0);
         for record in self.of(topic::DEAD_LETTERS) {
-            repeated += u64::from(origin(record).is_some_and(|origin| !origins.insert(origin)));
+            let Some(origin) = origin(record) else { continue };
+            let group = record.headers.text("dl_group").unwrap_or_default().to_owned();
+            repeated += u64::from(!letters.entry(origin).or_default().insert(group));
         }
-        (origins, repeated)
+        (letters, repeated)
     }
 
     /// The archive lines that dead letters name: file and line.

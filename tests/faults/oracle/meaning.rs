@@ -108,7 +108,9 @@ fn notice(body: &Value) -> Option<&'static str> {
 #[derive(Clone, Debug, Default)]
 pub struct Entity {
     seen: Vec<Seen>,
+    /// The newest of each kind.
     pub notices: BTreeMap<&'static str, Notice>,
+    told: Vec<(&'static str, Notice)>,
 }
 
 impl Entity {
@@ -117,8 +119,19 @@ impl Entity {
     }
 
     pub fn hear(&mut self, kind: &'static str, notice: Notice) {
+        self.told.push((kind, notice.clone()));
         let held = self.notices.entry(kind).or_insert_with(|| notice.clone());
         *held = held.clone().max(notice);
+    }
+
+    /// Whether this was ever observed of it.
+    pub fn was_seen(&self, (time, hash): &(Timestamp, u128)) -> bool {
+        self.seen.iter().any(|seen| seen.time == *time && seen.hash == *hash)
+    }
+
+    /// Whether this notice was ever given about it.
+    pub fn was_told(&self, kind: &str, notice: &Notice) -> bool {
+        self.told.iter().any(|(known, told)| *known == kind && told == notice)
     }
 
     /// What its document shows.

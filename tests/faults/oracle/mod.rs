@@ -2,8 +2,10 @@
 //! code with the sink: merging, reading payloads and judging documents are written once more.
 
 mod documents;
+mod generations;
 mod ledger;
 mod meaning;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +14,10 @@ use bowerbird_stream::{AnyLog, EventLog, Outgoing, Position, Record, topic};
 
 use crate::corpus::Archive;
 use documents::Documents;
-use ledger::Ledger;
-use meaning::{DATABASES, Entity, Meaning};
+pub use generations::{Generation, generations};
+use ledger::{Ledger, Letters};
+pub use meaning::DATABASES;
+use meaning::{Entity, Meaning};
 
 /// The most faults of a kind that are told in full.
 const TOLD: usize = 5;
@@ -25,6 +29,8 @@ pub struct Oracle {
     ledger: Ledger,
     /// Whether each document must point to where its event stands.
     places: bool,
+    /// Whether times that our processes have noted can be compared.
+    clocks_are_right: bool,
 }
 
 /// What a judgement found besides faults.
@@ -37,6 +43,10 @@ pub struct Found {
     pub repeated: u64,
     /// Revisions beyond the first of each document.
     pub rewrites: u64,
+    /// Posts that came from the stream.
+    pub streamed: u64,
+    /// Generations of posts.
+    pub generations: u64,
 }
 
 /// What went wrong; each is a sentence.
@@ -44,7 +54,12 @@ pub type Wrongs = Vec<String>;
 
 impl Oracle {
     pub fn new(log: AnyLog, store: AnyStore) -> Self {
-        Self { log, store, ledger: Ledger::default(), places: true }
+        Self { log, store, ledger: Ledger::default(), places: true, clocks_are_right: true }
+    }
+
+    /// The same where clocks were stepped.
+    pub fn without_clocks(self) -> Self {
+        Self { clocks_are_right: false, ..self }
     }
 
     /// The same for a log that has lost records and was given them again elsewhere: documents
@@ -56,43 +71,48 @@ impl Oracle {
     /// Looks at the committed offsets first and then at what they promise: below them every
     /// record must be settled. Nothing when the log or the store could not be asked just now.
     pub async fn sample(&mut self) -> Option<Wrongs> {
-        let mut committed = BTreeMap::new();
-        for (database, topics) in DATABASES {
-            for topic in topics {
-                let group = format!("bowerbird-{database}");
-                let offsets = self.log.committed(&group, topic).await.ok()?;
-                committed.insert(*topic, offsets);
+        let generations = generations(&self.store).await?;
+        let mut committed = Vec::new();
+        for generation in &generations {
+            for topic in generation.topics {
+                let offsets = self.log.committed(&generation.group, topic).await.ok()?;
+                committed.push((generation, *topic, offsets));
             }
         }
-        let documents = Documents::read(&self.store).await?;
+        let documents = Documents::read(&self.store, &generations).await?;
         self.ledger.read_on(&self.log).await.ok()?;
         let (letters, _) = self.ledger.letters();
         let mut wrongs = Wrongs::new();
-        for (partition, records) in &self.ledger.records {
-            let Some(offsets) = committed.get(&*partition.topic) else { continue };
-            let below = offsets.get(&partition.partition).copied().unwrap_or(0);
+        for (generation, topic, offsets) in &committed {
+            let Generation { group, database, .. } = generation;
+            let given_up =
+                |at: &Position| letters.get(at).is_some_and(|groups| groups.contains(group));
             let settled = |record: &&Record| match meaning::of(record) {
-                Meaning::Poison => letters.contains(&record.position),
-                said => documents.covers(database_of(&partition.topic), &said),
+                Meaning::Poison => given_up(&record.position),
+                said => documents.covers(database, &said),
             };
-            let passed = records.iter().take_while(|record| record.position.offset < below);
-            for record in passed.filter(|record| !settled(record)) {
-                wrongs.push(format!(
-                    "the group has committed {below} of {partition}, but {} is not settled",
-                    record.position
-                ));
+            let records = self.ledger.records.iter().filter(|(known, _)| *known.topic == **topic);
+            for (partition, records) in records {
+                let below = offsets.get(&partition.partition).copied().unwrap_or(0);
+                let passed = records.iter().take_while(|record| record.position.offset < below);
+                for record in passed.filter(|record| !settled(record)) {
+                    wrongs.push(format!(
+                        "{group} has committed {below} of {partition}, but {} is not settled",
+                        record.position
+                    ));
+                }
             }
         }
         Some(bounded(wrongs))
     }
 
-    /// Whether each group has committed all that the log holds.
+    /// Whether the group of each live generation has committed all that the log holds.
     pub async fn is_level(&mut self) -> bool {
-        for (database, topics) in DATABASES {
-            for topic in topics {
+        let Some(generations) = generations(&self.store).await else { return false };
+        for Generation { group, topics, .. } in generations.iter().filter(|one| one.live) {
+            for topic in *topics {
                 let Ok(extents) = self.log.extents(topic).await else { return false };
-                let group = format!("bowerbird-{database}");
-                let Ok(committed) = self.log.committed(&group, topic).await else { return false };
+                let Ok(committed) = self.log.committed(group, topic).await else { return false };
                 let behind = extents.iter().any(|(partition, extent)| {
                     extent.end > extent.earliest
                         && committed.get(partition).copied().unwrap_or(0) < extent.end
@@ -105,18 +125,41 @@ impl Oracle {
         true
     }
 
+    /// Whether nobody fills a generation any more that is not live.
+    pub async fn former_are_left(&self) -> bool {
+        let Some(generations) = generations(&self.store).await else { return false };
+        let Ok(groups) = self.log.groups().await else { return false };
+        let mut former = generations.iter().filter(|one| !one.live);
+        former.all(|one| {
+            let group = groups.iter().find(|group| group.name == one.group);
+            group.is_none_or(|group| group.members.is_empty())
+        })
+    }
+
     /// Compares everything, when the run is over and all is level.
     pub async fn judge(&mut self, archives: &[Archive], acked: &Acked) -> (Found, Wrongs) {
         let mut wrongs = Wrongs::new();
         if let Err(error) = self.ledger.read_on(&self.log).await {
             return (Found::default(), vec![format!("the log can't be read: {error}")]);
         }
-        let Some(documents) = Documents::read(&self.store).await else {
-            return (Found::default(), vec!["the store can't be read".to_owned()]);
+        let unread = || (Found::default(), vec!["the store can't be read".to_owned()]);
+        let Some(generations) = generations(&self.store).await else { return unread() };
+        let Some(documents) = Documents::read(&self.store, &generations).await else {
+            return unread();
         };
         wrongs.extend(bounded(self.missing(archives, acked)));
-        let mut found = Found { rewrites: documents.rewrites(), ..Found::default() };
-        for (database, topics) in DATABASES {
+        if self.clocks_are_right {
+            wrongs.extend(bounded(stream::missing(&self.ledger)));
+        }
+        let mut found = Found {
+            rewrites: documents.rewrites(),
+            streamed: stream::posts(&self.ledger).count() as u64,
+            generations: generations.iter().filter(|one| one.projection == topic::POSTS).count()
+                as u64,
+            ..Found::default()
+        };
+        let (letters, repeated) = self.ledger.letters();
+        for (projection, topics) in DATABASES {
             let mut entities: BTreeMap<String, Entity> = BTreeMap::new();
             for record in topics.iter().flat_map(|topic| self.ledger.of(topic)) {
                 found.events += 1;
@@ -129,16 +172,20 @@ impl Oracle {
                 }
             }
             found.documents += entities.len() as u64;
-            wrongs.extend(bounded(documents.differences(
-                database,
-                &entities,
-                self.places.then_some(&self.ledger),
-            )));
+            for one in generations.iter().filter(|one| one.projection == projection) {
+                let Generation { database, .. } = one;
+                let places = self.places.then_some(&self.ledger);
+                wrongs.extend(match one.live {
+                    true => bounded(documents.differences(database, &entities, places)),
+                    false => generations::strays(&documents, database, &entities, &acked.last),
+                });
+                if one.live {
+                    wrongs.extend(bounded(self.letters_differ(one, &letters)));
+                }
+            }
         }
-        let (letters, repeated) = self.ledger.letters();
         found.letters = letters.len() as u64;
         found.repeated = repeated;
-        wrongs.extend(bounded(self.letters_differ(&letters)));
         (found, wrongs)
     }
 
@@ -158,7 +205,7 @@ impl Oracle {
                 }
             }
         }
-        for (position, sent) in &acked.0 {
+        for (position, sent) in &acked.records {
             let same = self.ledger.at(position).is_some_and(|record| record.value == sent.value);
             if !same {
                 wrongs
@@ -180,28 +227,34 @@ impl Oracle {
         wrongs
     }
 
-    fn letters_differ(&self, letters: &BTreeSet<Position>) -> Wrongs {
-        let of_data = |topic: &str| topic != topic::DEAD_LETTERS;
-        let records = self.ledger.records.iter().filter(|(known, _)| of_data(&known.topic));
-        let poisoned: BTreeSet<Position> = records
-            .flat_map(|(_, records)| records)
+    /// Whether the group of a live generation has given up what is poison, and nothing else. Who
+    /// fills another generation, or replays, writes letters of its own.
+    fn letters_differ(&self, live: &Generation, letters: &Letters) -> Wrongs {
+        let records = live.topics.iter().flat_map(|topic| self.ledger.of(topic));
+        let poisoned: BTreeSet<&Position> = records
             .filter(|record| matches!(meaning::of(record), Meaning::Poison))
-            .map(|record| record.position.clone())
+            .map(|record| &record.position)
             .collect();
-        let missing = poisoned.difference(letters).map(|at| format!("no dead letter of {at}"));
+        let of_it = letters.iter().filter(|(at, _)| live.topics.contains(&&*at.topic));
+        let given_up: BTreeSet<&Position> = of_it
+            .clone()
+            .filter(|(_, groups)| groups.contains(&live.group))
+            .map(|(at, _)| at)
+            .collect();
+        let all: BTreeSet<&Position> = of_it.map(|(at, _)| at).collect();
+        let missing = poisoned.difference(&given_up).map(|at| format!("no dead letter of {at}"));
         let needless =
-            letters.difference(&poisoned).map(|at| format!("a needless dead letter of {at}"));
+            all.difference(&poisoned).map(|at| format!("a needless dead letter of {at}"));
         missing.chain(needless).collect()
     }
 }
 
 /// The records that the harness itself has published, where the log has acknowledged them.
 #[derive(Debug, Default)]
-pub struct Acked(pub Vec<(Position, Outgoing)>);
-
-fn database_of(topic: &str) -> &'static str {
-    let owner = DATABASES.iter().find(|(_, topics)| topics.contains(&topic));
-    owner.map_or("", |(database, _)| *database)
+pub struct Acked {
+    pub records: Vec<(Position, Outgoing)>,
+    /// The posts that were published when nobody filled a former generation any more.
+    pub last: BTreeSet<String>,
 }
 
 fn bounded(mut wrongs: Wrongs) -> Wrongs {

@@ -1,6 +1,7 @@
 //! A proxy between the pipeline and its store, which does to requests what networks, gateways and
 //! tired servers do.
 
+mod again;
 mod http;
 mod mood;
 
@@ -10,13 +11,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bowerbird_testbed::random::Random;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::random::Random;
+use again::Again;
 use http::Message;
 pub use mood::Mood;
 
@@ -33,6 +35,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
     struck: Arc<Mutex<BTreeMap<String, u64>>>,
+    again: Arc<Mutex<Again>>,
     tasks: JoinSet<()>,
 }
 
@@ -43,6 +46,7 @@ struct Way {
     mood: watch::Receiver<Mood>,
     random: Arc<Mutex<Random>>,
     struck: Arc<Mutex<BTreeMap<String, u64>>>,
+    again: Arc<Mutex<Again>>,
 }
 
 impl Proxy {
@@ -52,11 +56,18 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (mood, moods) = watch::channel(Mood::Calm);
         let struck = Arc::default();
+        let again = Arc::default();
         let random = Arc::new(Mutex::new(random));
-        let way = Way { store, mood: moods, random, struck: Arc::clone(&struck) };
+        let way = Way {
+            store,
+            mood: moods,
+            random,
+            struck: Arc::clone(&struck),
+            again: Arc::clone(&again),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(listener, way));
-        Self { address, mood, struck, tasks }
+        Self { address, mood, struck, again, tasks }
     }
 
     /// From now on.
@@ -67,6 +78,12 @@ impl Proxy {
     /// How many requests each mood has struck so far.
     pub fn struck(&self) -> BTreeMap<String, u64> {
         self.struck.lock().unwrap().clone()
+    }
+
+    /// How many documents the store has taken, and how many of them it had already.
+    pub fn written(&self) -> (u64, u64) {
+        let again = self.again.lock().unwrap();
+        (again.written, again.again)
     }
 
     pub async fn stop(mut self) {
@@ -155,7 +172,14 @@ impl Way {
     }
 
     async fn ask(&self, request: &Message) -> io::Result<Message> {
-        tokio::time::timeout(PATIENCE, http::ask(self.store, request)).await?
+        // What came of each document is read here too.
+        let request = match request.head.contains("/_bulk_docs") {
+            true => &request.clone().with_header("Accept-Encoding", None),
+            false => request,
+        };
+        let answer = tokio::time::timeout(PATIENCE, http::ask(self.store, request)).await??;
+        self.again.lock().unwrap().look(request, &answer);
+        Ok(answer)
     }
 
     /// What the client gets; nothing when that is the end of its connection.

@@ -38,25 +38,6 @@ pub enum Mood {
 }
 
 impl Mood {
-    /// Every one that is a fault.
-    pub const FAULTS: [Self; 15] = [
-        Self::ResetRequest,
-        Self::LoseAnswer,
-        Self::Refuse,
-        Self::FailAfter,
-        Self::Unauthorised,
-        Self::ResetAnswer,
-        Self::Silence,
-        Self::Busy,
-        Self::Full,
-        Self::Twice,
-        Self::Gateway,
-        Self::Delay,
-        Self::Rows,
-        Self::Trickle,
-        Self::Fail,
-    ];
-
     /// How many requests of a hundred it strikes.
     pub fn strikes(self) -> u64 {
         match self {
