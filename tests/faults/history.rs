@@ -5,28 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowerbird_stream::EventLog;
 use bowerbird_testbed::random::Random;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
-use crate::corpus::{Archive, Corpus};
+use crate::corpus::Corpus;
 use crate::crew::Crew;
 use crate::harvest::Harvest;
 use crate::members::Commands;
-use crate::oracle::{Acked, Found, Oracle, Wrongs};
-use crate::plan::{Fault, Interrupted, Lane, Plan, SCALED, What};
+use crate::oracle::{Found, Oracle, Wrongs};
+use crate::plan::{Fault, Lane, Plan, SCALED, What};
 use crate::proxy::{Mood, Proxy};
 use crate::services::Services;
 use crate::upkeep;
 
-/// How long the log may take to have everything after the faults.
-const IMPORT: Duration = Duration::from_secs(120);
 /// How long the sinks may take to be level after that.
 const LEVEL: Duration = Duration::from_secs(90);
-/// How long a former generation may have members after that: those of killed sinks among them.
-const LEFT: Duration = Duration::from_secs(60);
 const SAMPLED_EVERY: Duration = Duration::from_millis(1_500);
 /// What a sink may need: the three projections with what each holds between log and store, the
 /// clients' buffers, and the program itself.
@@ -55,16 +50,18 @@ pub struct Report {
 }
 
 /// What the tasks of a run share.
-struct Stage {
-    plan: Plan,
-    services: Services,
-    proxy: Proxy,
-    crew: Crew,
-    harvest: Option<Harvest>,
-    clock: Option<Clock>,
-    commands: Commands,
-    wrongs: Mutex<Wrongs>,
-    over: AtomicBool,
+pub struct Stage {
+    pub plan: Plan,
+    pub services: Services,
+    pub proxy: Proxy,
+    pub crew: Crew,
+    pub harvest: Option<Harvest>,
+    pub clock: Option<Clock>,
+    pub commands: Commands,
+    pub wrongs: Mutex<Wrongs>,
+    pub over: AtomicBool,
+    /// Whether all steps of [`upkeep`] are done.
+    pub kept_up: AtomicBool,
 }
 
 /// Carries a plan out in `folder`, which keeps what everybody said.
@@ -115,6 +112,7 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
         commands: commands.clone(),
         wrongs: Mutex::default(),
         over: AtomicBool::new(false),
+        kept_up: AtomicBool::new(false),
         plan,
     });
     let mut oracle = Oracle::new(services.log(), services.store());
@@ -128,8 +126,14 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     });
     let mut faults = JoinSet::new();
     for lane in stage.plan.lanes.clone() {
-        let (stage, random) = (Arc::clone(&stage), random.branch());
-        faults.spawn(async move { stage.suffer(lane, random).await });
+        let (stage, mut random) = (Arc::clone(&stage), random.branch());
+        faults.spawn(async move {
+            stage.suffer(&lane, random.branch()).await;
+            // What takes longer than the faults of a run has them once more.
+            if stage.keeps_up() {
+                stage.suffer(&lane, random).await;
+            }
+        });
     }
     let importing = tokio::spawn({
         let (stage, archives) = (Arc::clone(&stage), Arc::clone(&archives));
@@ -139,7 +143,9 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
         let stage = Arc::clone(&stage);
         async move {
             let Stage { plan, commands, services, .. } = &*stage;
-            upkeep::carry_out(&plan.upkeep, commands, services).await
+            let wrongs = upkeep::carry_out(&plan.upkeep, commands, services).await;
+            stage.kept_up.store(true, Ordering::Relaxed);
+            wrongs
         }
     });
     let mut acked = stage.publish(&mut corpus).await;
@@ -192,7 +198,7 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
 }
 
 impl Stage {
-    fn wrong(&self, wrong: String) {
+    pub fn wrong(&self, wrong: String) {
         self.wrongs.lock().unwrap().push(wrong);
     }
 
@@ -215,8 +221,8 @@ impl Stage {
     }
 
     /// One fault after the other.
-    async fn suffer(&self, faults: Vec<Fault>, mut random: Random) {
-        for Fault { after, lasts, what } in faults {
+    async fn suffer(&self, faults: &[Fault], mut random: Random) {
+        for Fault { after, lasts, what } in faults.iter().copied() {
             sleep(after).await;
             let node = usize::try_from(random.between(1, 4)).unwrap();
             match what {
@@ -269,6 +275,11 @@ impl Stage {
         }
     }
 
+    /// Whether there are steps of [`upkeep`] still to be done.
+    pub fn keeps_up(&self) -> bool {
+        self.plan.has(Lane::Upkeep) && !self.kept_up.load(Ordering::Relaxed)
+    }
+
     async fn scale(&self, members: usize) {
         self.crew.scale(members).await.into_iter().for_each(|wrong| self.wrong(wrong));
     }
@@ -277,83 +288,6 @@ impl Stage {
         self.proxy.set(mood);
         sleep(lasts).await;
         self.proxy.set(Mood::Calm);
-    }
-
-    /// Imports the archives, one after the other over the run, and each again until it has
-    /// succeeded.
-    async fn import(&self, archives: &[Archive]) {
-        let apart = self.plan.horizon() / u32::try_from(archives.len()).unwrap();
-        let from = Instant::now();
-        for (number, archive) in (0..).zip(archives) {
-            tokio::time::sleep_until(from + apart * number).await;
-            let path = archive.path.to_string_lossy();
-            let arguments = ["ingest", "archive", "--resume", &path];
-            let name = format!("ingest-{number}");
-            let deadline = Instant::now() + IMPORT;
-            let mut interrupted = self.plan.imports.get(number as usize).copied().flatten();
-            loop {
-                let mut importing = self.commands.start(&name, &arguments);
-                match interrupted.take() {
-                    Some(Interrupted::Killed(after)) => {
-                        sleep(after).await;
-                        importing.kill().await;
-                    }
-                    Some(Interrupted::Stopped(after)) => {
-                        sleep(after).await;
-                        importing.stop().await.unwrap_or_else(|wrong| self.wrong(wrong));
-                    }
-                    None => {
-                        let limit = deadline.saturating_duration_since(Instant::now());
-                        let ended = importing.end(limit).await;
-                        importing.panics().into_iter().for_each(|panic| self.wrong(panic));
-                        if ended.is_some_and(|status| status.success()) {
-                            break;
-                        }
-                    }
-                }
-                if Instant::now() > deadline {
-                    self.wrong(format!("{name} has not succeeded within {IMPORT:?}"));
-                    break;
-                }
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-
-    /// Publishes records through the run, and keeps those that were acknowledged.
-    async fn publish(&self, corpus: &mut Corpus) -> Acked {
-        let log = self.services.log();
-        let mut acked = Acked::default();
-        let from = Instant::now();
-        while from.elapsed() < self.plan.horizon() {
-            let records = corpus.records(12);
-            let answers = log.publish(records.clone()).await;
-            let taken = answers.into_iter().zip(records);
-            acked.records.extend(taken.filter_map(|(answer, sent)| Some((answer.ok()?, sent))));
-            sleep(Duration::from_millis(150)).await;
-        }
-        acked
-    }
-}
-
-impl Stage {
-    /// Publishes posts that no former generation may get: everybody has left those.
-    async fn publish_last(&self, corpus: &mut Corpus, oracle: &Oracle, acked: &mut Acked) {
-        let left = async {
-            while !oracle.former_are_left().await {
-                sleep(Duration::from_millis(300)).await;
-            }
-        };
-        if timeout(LEFT, left).await.is_err() {
-            self.wrong(format!("a former generation is still filled {LEFT:?} after the switch"));
-        }
-        let log = self.services.log();
-        for (id, record) in corpus.last(20) {
-            acked.last.insert(id);
-            let answers = log.publish(vec![record.clone()]).await;
-            let taken = answers.into_iter().filter_map(Result::ok);
-            acked.records.extend(taken.map(|answer| (answer, record.clone())));
-        }
     }
 }
 

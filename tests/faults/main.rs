@@ -10,6 +10,7 @@ mod crew;
 mod embedded;
 mod harvest;
 mod history;
+mod intake;
 mod members;
 mod oracle;
 mod plan;
@@ -85,7 +86,7 @@ async fn all(options: &Options) -> usize {
         Pair::Embedded => None,
     };
     for left_out in services.iter().flat_map(Services::left_out) {
-        println!("{left_out}: that needs root, and the kernel's leave");
+        println!("{left_out}: this machine does not allow it");
     }
     let mut reports = Vec::new();
     for seed in options.seed..options.seed + options.runs {
