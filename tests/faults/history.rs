@@ -164,12 +164,13 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
 
     let over = Instant::now();
     let level = async {
-        while !oracle.is_level().await {
+        while !oracle.behind().await.is_some_and(|behind| behind.is_empty()) {
             sleep(Duration::from_millis(200)).await;
         }
     };
     if timeout(LEVEL, level).await.is_err() {
-        stage.wrong(format!("the sinks are not level {LEVEL:?} after the last fault"));
+        let behind = oracle.behind().await;
+        stage.wrong(format!("not level {LEVEL:?} after the last fault: {behind:?}"));
     }
     let phases = [ready, over.duration_since(from) - ready];
     let mut report = Report { recovery: over.elapsed(), phases, ..Report::default() };

@@ -15,7 +15,7 @@ use crate::services::Services;
 const PATIENCE: Duration = Duration::from_secs(150);
 const PROJECTION: &str = "posts";
 /// Slow enough to be killed in the midst of it.
-const REPLAYED_A_SECOND: &str = "500";
+const REPLAYED_A_SECOND: &str = "800";
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Step {
         }
         let killed = |random: &mut Random| {
             let times = random.below(3);
-            (0..times).map(|_| Duration::from_millis(random.between(50, 3_000))).collect()
+            (0..times).map(|_| Duration::from_millis(random.between(50, 2_000))).collect()
         };
         work.into_iter().map(|work| Self { work, killed: killed(random) }).collect()
     }

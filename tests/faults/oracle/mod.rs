@@ -106,23 +106,24 @@ impl Oracle {
         Some(bounded(wrongs))
     }
 
-    /// Whether the group of each live generation has committed all that the log holds.
-    pub async fn is_level(&mut self) -> bool {
-        let Some(generations) = generations(&self.store).await else { return false };
+    /// Where the group of a live generation has not committed all that the log holds; nothing when
+    /// log or store can't be asked just now.
+    pub async fn behind(&self) -> Option<Vec<String>> {
+        let mut behind = Vec::new();
+        let generations = generations(&self.store).await?;
         for Generation { group, topics, .. } in generations.iter().filter(|one| one.live) {
             for topic in *topics {
-                let Ok(extents) = self.log.extents(topic).await else { return false };
-                let Ok(committed) = self.log.committed(group, topic).await else { return false };
-                let behind = extents.iter().any(|(partition, extent)| {
-                    extent.end > extent.earliest
-                        && committed.get(partition).copied().unwrap_or(0) < extent.end
-                });
-                if behind {
-                    return false;
+                let extents = self.log.extents(topic).await.ok()?;
+                let committed = self.log.committed(group, topic).await.ok()?;
+                for (partition, extent) in extents.iter().filter(|(_, e)| e.end > e.earliest) {
+                    let (at, end) = (committed.get(partition).copied().unwrap_or(0), extent.end);
+                    if at < end {
+                        behind.push(format!("{group} has {at} of {end} of {topic}/{partition}"));
+                    }
                 }
             }
         }
-        true
+        Some(behind)
     }
 
     /// Whether nobody fills a generation any more that is not live.
