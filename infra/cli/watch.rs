@@ -112,7 +112,7 @@ mod tests {
     fn groups_that_nobody_fills_are_no_lag() {
         let base = Projection::posts();
         let (now, mapping) = (Timestamp::UNIX_EPOCH, Mapping::CURRENT);
-        let (filling, number) = Pointer::first(&base).begin(&base, &mapping, 0, now).unwrap();
+        let (filling, number) = Pointer::first(&base).begin(&base, &mapping, 0, None, now).unwrap();
         assert_eq!(idle(&base, &filling).count(), 0);
         let switched = filling.ready(&base, number, now).unwrap().switch(&base, number, now);
         let switched = switched.unwrap();

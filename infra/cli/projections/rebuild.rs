@@ -135,7 +135,7 @@ async fn work(
 async fn plan(base: &Projection, with: &With<'_>) -> anyhow::Result<Outcome> {
     let pointer = with.generations.pointer(base).await?;
     let begun = jiff::Timestamp::now();
-    let (after, number) = pointer.begin(base, &Mapping::CURRENT, 0, begun)?;
+    let (after, number) = pointer.begin(base, &Mapping::CURRENT, 0, None, begun)?;
     let generation = after.get(base, number)?;
     let filled = Projection { group: generation.group.clone(), ..base.clone() };
     let behind = fill::standing(&with.log, &filled).await?.behind();

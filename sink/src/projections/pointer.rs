@@ -188,9 +188,10 @@ impl Pointer {
         self.generations.get(&number).ok_or(unknown)
     }
 
-    /// Begins a generation with `mapping`, or goes on with the one that was begun; says which. A
-    /// new one's number is higher than `known`: the log may remember groups that the pointer, once
-    /// lost with its store, does not.
+    /// Begins a generation with `mapping`, or goes on with the one that was begun; says which. That
+    /// may be ready already, where the rebuild that has `noted` it was ended before it could forget
+    /// that. A new one's number is higher than `known`: the log may remember groups that the
+    /// pointer, once lost with its store, does not.
     ///
     /// # Errors
     /// When the one that was begun has another mapping.
@@ -199,8 +200,17 @@ impl Pointer {
         base: &Projection,
         mapping: &Mapping,
         known: u32,
+        noted: Option<u32>,
         now: Timestamp,
     ) -> Result<(Self, u32), Refusal> {
+        let is_done = |number: &u32| {
+            self.generations
+                .get(number)
+                .is_some_and(|one| one.state == Standing::Ready && one.mapping == mapping.version())
+        };
+        if let Some(number) = noted.filter(is_done) {
+            return Ok((self, number));
+        }
         let filling = |generation: &Generation| generation.state == Standing::Filling;
         if let Some((&number, begun)) = self.generations.iter().find(|(_, one)| filling(one)) {
             let of = begun.mapping;

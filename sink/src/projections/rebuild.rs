@@ -97,8 +97,10 @@ impl<'a, L: EventLog, S: DocumentStore> Rebuild<'a, L, S> {
         };
         let mut job = Job::claim(meta, note(base), worker, begin).await?;
         let known = highest_known(log, base).await?;
-        let (pointer, number) =
-            generations.change(base, |now, time| now.begin(base, mapping, known, time)).await?;
+        let noted = job.work.generation;
+        let begun =
+            generations.change(base, |now, time| now.begin(base, mapping, known, noted, time));
+        let (pointer, number) = begun.await?;
         job.work.generation = Some(number);
         job.save().await?;
         let projection = generations.projection(base, &pointer, number)?;

@@ -65,3 +65,30 @@ async fn killed_at_any_write_nothing_is_missed_and_nothing_is_in_the_wrong_gener
     let died = runs.into_iter().filter(|lived| !lived).count();
     assert!(died >= 20, "only {died} of {} were killed: they make fewer writes now", cases.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_killed_at_any_write_goes_on_with_the_generation_that_it_has_begun() {
+    let again = async |write, after| {
+        let bed = Bed::new().await;
+        let dying = Dying::at(write, after);
+        let first = bed.rebuild(&dying, &SECOND);
+        let lived = bed.lives(&dying, async { first.await.unwrap() }).await.is_some();
+        let generations = bed.generations(&Dying::default());
+        let note = format!("rebuild:{}", bed.base.name);
+        let note = generations.meta().read::<serde_json::Value>(&note).await.unwrap();
+        // Where it is forgotten all was done, and the same command is another rebuild. Where it was
+        // not even noted, nothing was begun.
+        let pointer = generations.pointer(&bed.base).await.unwrap();
+        if note.is_some() || pointer.last == 1 {
+            bed.rebuild(&Dying::default(), &SECOND).await.unwrap();
+        }
+        let pointer = generations.pointer(&bed.base).await.unwrap();
+        let stands: Vec<_> = pointer.generations.iter().map(|(n, one)| (*n, one.state)).collect();
+        let expected = [(1, Standing::Live), (2, Standing::Ready)];
+        assert_eq!(stands, expected, "killed at write {write}, after: {after}");
+        lived
+    };
+    let cases: Vec<_> = (0..8).flat_map(|write| [(write, false), (write, true)]).collect();
+    let runs = join_all(cases.iter().map(|&(write, after)| again(write, after))).await;
+    assert!(runs.contains(&true) && runs.contains(&false));
+}
