@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::place::{self, couch, couch_address, kafka, unique};
 use crate::timed::Watch;
-use crate::{Row, rate};
+use crate::{Row, middle, rate};
 
 /// The settings of the loop that are tried: documents a request, and requests at once.
 const BATCHES: [usize; 4] = [200, 500, 1_000, 2_000];
@@ -41,8 +41,7 @@ pub async fn measure(count: u64) -> Vec<Row> {
         println!("{ours:.0} / {limit:.0} = {:.2}", ours / limit);
         rounds.push((ours, limit));
     }
-    rounds.sort_by(|(one, by), (two, than)| (one / by).total_cmp(&(two / than)));
-    let (ours, limit) = rounds[ROUNDS / 2];
+    let (ours, limit) = middle(rounds);
     vec![Row {
         what: "Kafka → sink → CouchDB, documents",
         ours,

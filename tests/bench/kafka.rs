@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bowerbird_ingest::archive::{self, ArchiveConfig, Input, Progress};
-use bowerbird_sink::{Projection, SinkConfig};
+use bowerbird_sink::SinkConfig;
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
 use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::status::status;
@@ -18,10 +18,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
+use crate::place::{PARTITIONS, projection, unique};
 use crate::timed::{Null, Watch};
-use crate::{Row, corpus, rate, service};
+use crate::{Row, corpus, middle, rate, service};
 
-const PARTITIONS: u32 = 6;
+/// How often sink and raw consumer are measured, in turns.
+const ROUNDS: usize = 3;
 
 pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     let brokers = service("BOWERBIRD_TEST_KAFKA");
@@ -45,8 +47,13 @@ pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     let produced = tokio::task::block_in_place(|| produce(&brokers, records));
     // Earlier runs on the same broker are read too.
     let total = u64::try_from(before).unwrap() + count;
-    let consumed = tokio::task::block_in_place(|| consume(&brokers, total));
-    let sunk = sink(&log, total).await;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let consumed = tokio::task::block_in_place(|| consume(&brokers, total));
+        rounds.push((sink(&log, total).await, consumed));
+    }
+    println!("\nKafka → sink against a raw consumer, round by round: {rounds:.0?}");
+    let (sunk, consumed) = middle(rounds);
     vec![
         Row {
             what: "archive → Kafka, posts",
@@ -146,7 +153,7 @@ fn produce(brokers: &str, records: Vec<Outgoing>) -> f64 {
 fn consume(brokers: &str, count: u64) -> f64 {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
-        .set("group.id", format!("bench-raw-{}", std::process::id()))
+        .set("group.id", unique("raw"))
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
         .create()
@@ -167,11 +174,7 @@ fn consume(brokers: &str, count: u64) -> f64 {
 
 /// The sink with a store that takes everything at once, from its first write to its last.
 async fn sink(log: &KafkaLog, count: u64) -> f64 {
-    let projection = Projection {
-        group: format!("bench-sink-{}", std::process::id()),
-        topics: vec![topic::POSTS],
-        ..Projection::posts()
-    };
+    let projection = projection(topic::POSTS);
     let config = SinkConfig { once: true, ..SinkConfig::default() };
     let watch = Watch::default();
     let store = watch.over(Null);

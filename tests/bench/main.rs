@@ -35,6 +35,12 @@ pub fn rate(count: u64, time: Duration) -> f64 {
     count / time.as_secs_f64()
 }
 
+/// Of rounds of ours and the limit, the one with the middle ratio.
+pub fn middle(mut rounds: Vec<(f64, f64)>) -> (f64, f64) {
+    rounds.sort_by(|(one, by), (two, than)| (one / by).total_cmp(&(two / than)));
+    rounds[rounds.len() / 2]
+}
+
 /// A number from the environment.
 pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
