@@ -16,6 +16,7 @@ use super::client::{Current, Failures, Maker};
 use super::error::{code, fault};
 use super::handover::{Command, Handover, Owned};
 use super::health::Health;
+use super::orphans::Orphans;
 use super::poller::Poller;
 use super::rebalance::{GroupConsumer, out_of_range};
 use super::record::Copier;
@@ -114,6 +115,7 @@ impl KafkaConsumer {
                     maker,
                     current: current.clone(),
                     failures: Failures::default(),
+                    orphans: Orphans::new(Clock::now()),
                     handover,
                     address: address.clone(),
                     topics,

@@ -6,6 +6,7 @@ mod consumer;
 mod error;
 mod handover;
 mod health;
+mod orphans;
 mod poller;
 mod producer;
 mod query;

@@ -10,6 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::client::{Current, Failures, Maker, leave};
 use super::error::{Kind, code, fault, kind};
 use super::handover::{Command, Handover};
+use super::orphans::Orphans;
 use super::query::{committed, extents, list};
 use super::rebalance::{GroupConsumer, out_of_range};
 use super::record::Copier;
@@ -36,6 +37,7 @@ pub(super) struct Poller {
     pub(super) maker: Maker,
     pub(super) current: Current,
     pub(super) failures: Failures,
+    pub(super) orphans: Orphans,
     pub(super) handover: Arc<Handover>,
     pub(super) address: String,
     /// What was subscribed to, or is read.
@@ -85,7 +87,7 @@ impl Poller {
             self.handover.push(&mut records);
             let looked_after = match failed {
                 Some(error) => self.fail(&error),
-                None => Ok(()),
+                None => self.find_orphans(),
             };
             if let Err(error) = looked_after {
                 self.handover.tell(|state| state.ended = Some(Err(error)));

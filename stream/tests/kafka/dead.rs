@@ -17,10 +17,18 @@ async fn child() {
     let Ok(topic) = told("TOPIC") else { return };
     let log = log(&brokers());
     let member = member(&told("GROUP").unwrap(), told("INSTANCE").ok().as_deref());
+    let member = ConsumerConfig { drain_timeout: PATIENCE, ..member };
     let mut member = log.subscribe(&[&topic], member).await.unwrap();
+    let mut draining = Vec::new();
     loop {
-        if let Delivery::Assigned(partitions) = member.next(1, WAIT).await.unwrap() {
-            println!("assigned {}", partitions.len());
+        match member.next(1, WAIT).await.unwrap() {
+            Delivery::Assigned(partitions) => println!("assigned {}", partitions.len()),
+            // It does not come to letting them go, if it is told to be so slow.
+            Delivery::Revoked(revocation) if told("SLOW").is_ok() => {
+                println!("revoked {}", revocation.partitions.len());
+                draining.push(revocation);
+            }
+            _ => {}
         }
     }
 }
@@ -30,10 +38,17 @@ fn member(group: &str, instance: Option<&str>) -> ConsumerConfig {
 }
 
 /// Killed also when the test fails.
-struct Mortal(Child);
+struct Mortal {
+    child: Child,
+    told: Option<std::io::Lines<BufReader<std::process::ChildStdout>>>,
+}
 
 impl Mortal {
     fn born(topic: &str, group: &str, instance: Option<&str>) -> Self {
+        Self::of(Self::command(topic, group, instance))
+    }
+
+    fn command(topic: &str, group: &str, instance: Option<&str>) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "dead::child", "--nocapture"])
@@ -43,30 +58,41 @@ impl Mortal {
         if let Some(instance) = instance {
             command.env("BOWERBIRD_TEST_CHILD_INSTANCE", instance);
         }
-        Self(command.spawn().unwrap())
+        command
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let told = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, told: Some(told) }
     }
 
     /// Waits until it has partitions.
     async fn assigned(&mut self) {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        self.says("assigned ").await;
+    }
+
+    async fn says(&mut self, what: &'static str) {
+        let mut lines = self.told.take().unwrap();
         let waiting = tokio::task::spawn_blocking(move || {
-            let mut lines = lines.map_while(Result::ok);
-            assert!(lines.any(|line| line.contains("assigned ")), "the child has ended");
+            let said = lines.by_ref().map_while(Result::ok).any(|line| line.contains(what));
+            assert!(said, "the child has ended");
+            lines
         });
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+        self.told = Some(tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap());
     }
 
     /// kill -9.
     fn die(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
 impl Drop for Mortal {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -140,6 +166,47 @@ async fn a_named_member_that_died_has_what_it_had_at_once() {
     owns(&mut next, &mut 0, PARTITIONS).await;
     assert!(died.elapsed() < Duration::from_secs(4), "{:?}", died.elapsed());
     next.close().await.unwrap();
+    delete(&topic).await;
+}
+
+#[tokio::test]
+async fn what_a_named_member_was_about_to_let_go_when_it_died_gets_an_owner() {
+    let (log, topic) = with_topic(PARTITIONS as u32).await;
+    let group = unique("group");
+    let mut slow = Mortal::command(&topic, &group, Some("one"));
+    slow.env("BOWERBIRD_TEST_CHILD_SLOW", "yes");
+    let mut mortal = Mortal::of(slow);
+    mortal.assigned().await;
+    let quick = |name| ConsumerConfig {
+        drain_timeout: Duration::from_secs(1),
+        ..member(&group, Some(name))
+    };
+    let mut heir = log.subscribe(&[&topic], quick("two")).await.unwrap();
+    let hearing = async {
+        loop {
+            drop(heir.next(1, WAIT).await.unwrap());
+        }
+    };
+    tokio::select! {
+        () = mortal.says("revoked ") => {}
+        () = hearing => {}
+    }
+    mortal.die();
+    // It is back within its session, and is given what was left to it: the other half is nobody's.
+    let mut next = log.subscribe(&[&topic], quick("one")).await.unwrap();
+    let (mut owned, deadline) = ([0, 0], Instant::now() + PATIENCE);
+    while owned[0] + owned[1] != PARTITIONS || owned[1] == 0 {
+        assert!(Instant::now() < deadline, "they have {owned:?} of {PARTITIONS}");
+        for (member, owned) in [&mut next, &mut heir].into_iter().zip(&mut owned) {
+            match member.next(1, WAIT).await.unwrap() {
+                Delivery::Assigned(partitions) => *owned += partitions.len(),
+                Delivery::Revoked(revocation) => *owned -= revocation.partitions.len(),
+                _ => {}
+            }
+        }
+    }
+    next.close().await.unwrap();
+    heir.close().await.unwrap();
     delete(&topic).await;
 }
 
