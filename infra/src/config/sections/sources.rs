@@ -18,9 +18,6 @@ pub struct XSection {
     /// A file that holds the bearer token, such as a Docker secret.
     #[schemars(example = &"/run/secrets/x_bearer_token")]
     pub bearer_token_file: Option<PathBuf>,
-    /// The rules that the stream shall have, one `[[x.rules]]` each; `bowerbird rules sync` brings
-    /// X's in line. Without any: Australia's bounding box, in English, without retweets.
-    pub rules: Vec<StreamRule>,
     /// `tweet.fields` to ask for.
     pub tweet_fields: Vec<String>,
     /// `expansions` to ask for.
@@ -40,6 +37,9 @@ pub struct XSection {
     /// The largest item that is taken, in bytes; a larger one becomes a dead letter.
     #[schemars(range(min = 65_536, max = 104_857_600))]
     pub max_item_bytes: usize,
+    /// The rules that the stream shall have, one `[[x.rules]]` each; `bowerbird rules sync` brings
+    /// X's in line. Without any: Australia's bounding box, in English, without retweets.
+    pub rules: Vec<StreamRule>,
 }
 
 /// A rule of the stream.
@@ -130,11 +130,6 @@ impl Default for XSection {
             base_url: HttpUrl { base: "https://api.x.com".to_owned(), userinfo: None },
             bearer_token: None,
             bearer_token_file: None,
-            rules: vec![StreamRule {
-                value: "bounding_box:[113.6594 -43.00311 153.61194 -12.46113] lang:en -is:retweet"
-                    .to_owned(),
-                tag: "australia".to_owned(),
-            }],
             tweet_fields: names(&[
                 "attachments",
                 "author_id",
@@ -163,6 +158,11 @@ impl Default for XSection {
             backfill_minutes: 0,
             idle_timeout_ms: 30_000,
             max_item_bytes: 4 << 20,
+            rules: vec![StreamRule {
+                value: "bounding_box:[113.6594 -43.00311 153.61194 -12.46113] lang:en -is:retweet"
+                    .to_owned(),
+                tag: "australia".to_owned(),
+            }],
         }
     }
 }
