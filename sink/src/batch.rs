@@ -90,6 +90,15 @@ impl Batch {
         self.opened.map(|opened| opened + limits.age)
     }
 
+    /// Keeps these only. The age of what is left is that of the oldest that was there.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Record) -> bool) {
+        self.records.retain(&mut keep);
+        self.bytes = self.records.iter().map(Record::size).sum();
+        if self.records.is_empty() {
+            self.opened = None;
+        }
+    }
+
     /// The records, in the order in which they were added.
     pub fn into_records(self) -> Vec<Record> {
         self.records

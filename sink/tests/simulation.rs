@@ -28,6 +28,9 @@ const PARTITIONS: usize = 3;
 const MEMBERS: usize = 3;
 const STEPS: u64 = 40;
 const RECORD: usize = 8;
+const KEYS: [[u8; 1]; 4] = [*b"a", *b"b", *b"c", *b"d"];
+/// The most records that the log hands over at once.
+const DELIVERY: usize = 6;
 
 const SETTINGS: Settings = Settings {
     bounds: Bounds { documents: 4, bytes: 5 * RECORD, writers: 2 },
@@ -126,7 +129,7 @@ impl World {
                     let Member { core, writing, .. } = &mut self.members[member];
                     writing.push(batch.into_records());
                     assert!(writing.len() <= SETTINGS.bounds.writers, "too many writers");
-                    assert!(core.pending_bytes() <= SETTINGS.max_pending_bytes + 4 * RECORD);
+                    assert!(core.pending_bytes() < SETTINGS.max_pending_bytes + DELIVERY * RECORD);
                 }
                 Action::Tell(gaps) => {
                     let telling = &mut self.members[member].telling;
@@ -240,7 +243,7 @@ impl World {
             return;
         }
         self.overtake(member);
-        let mut room = self.members[member].core.room();
+        let mut room = self.members[member].core.room().min(DELIVERY);
         let mut records = Vec::new();
         for (partition, next) in &mut self.members[member].owned {
             while room > 0 && *next < self.ends[*partition] {
@@ -252,8 +255,8 @@ impl World {
                 records.push(Record {
                     position,
                     appended: jiff::Timestamp::UNIX_EPOCH,
-                    key: None,
-                    value: Some(Bytes::from_static(&[0; RECORD])),
+                    key: Some(Bytes::from_static(&KEYS[self.chance.index(KEYS.len())])),
+                    value: Some(Bytes::from_static(&[0; RECORD - 1])),
                     headers: Headers::new(),
                 });
                 *next += 1;

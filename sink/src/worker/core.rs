@@ -8,8 +8,13 @@ use bowerbird_stream::{Partition, Position, Record};
 
 use super::gaps::{Gap, Gaps};
 use super::pace::{Bounds, Pace, Sample};
+use super::window::Window;
 use crate::batch::{Batch, Limits};
 use crate::watermark::Watermarks;
+
+/// So many batches may wait to be written, so that they can be written in the order of their keys.
+/// More would take long to drain where the store is slow.
+const WINDOW: usize = 16;
 
 /// What the configuration says of it.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +90,7 @@ pub struct Core {
     pace: Pace,
     marks: Watermarks,
     gaps: Gaps,
-    open: Batch,
+    waiting: Window,
     writing: usize,
     pending_bytes: usize,
     hurried: bool,
@@ -101,7 +106,7 @@ impl Core {
             pace: Pace::new(settings.bounds),
             marks: Watermarks::default(),
             gaps: Gaps::default(),
-            open: Batch::default(),
+            waiting: Window::default(),
             writing: 0,
             pending_bytes: 0,
             hurried: false,
@@ -117,10 +122,7 @@ impl Core {
         let mut told = None;
         match input {
             Input::Taken(records) => records.into_iter().for_each(|record| self.take(record, now)),
-            Input::Assigned(partitions) | Input::Lost(partitions) => {
-                self.marks.forget(&partitions);
-                self.gaps.forget(&partitions);
-            }
+            Input::Assigned(partitions) | Input::Lost(partitions) => self.forget(&partitions),
             Input::Overtaken(gap) => told = self.gaps.open(gap),
             Input::Told(partition) => told = self.gaps.told(&partition),
             Input::Revoked(partitions) => {
@@ -138,7 +140,7 @@ impl Core {
             Input::Stop { flush } => {
                 self.stopping.get_or_insert(now + self.settings.drain_timeout);
                 if !flush {
-                    self.open = Batch::default();
+                    self.waiting = Window::default();
                 }
             }
         }
@@ -152,17 +154,14 @@ impl Core {
         self.marks.committed(offsets);
     }
 
-    /// How many records it has room for. While partitions are let go, nothing new is taken.
+    /// How many records it has room for; bytes may exceed their bound by one delivery. While
+    /// partitions are let go, nothing new is taken.
     pub fn room(&self) -> usize {
-        let limits = self.limits();
-        if self.revoking.is_some()
-            || self.stopping.is_some()
-            || self.pending_bytes >= self.settings.max_pending_bytes
-            || self.open.is_full(&limits)
-        {
+        let batch = self.pace.now().documents;
+        if !self.listens() || self.pending_bytes >= self.settings.max_pending_bytes {
             return 0;
         }
-        limits.records.saturating_sub(self.open.len())
+        (WINDOW * batch).saturating_sub(self.waiting.len())
     }
 
     /// Whether deliveries are heard: not while partitions are let go, and not when stopping.
@@ -172,7 +171,7 @@ impl Core {
 
     /// When to look again if nothing happens.
     pub fn wake_at(&self) -> Instant {
-        let due = self.open.due_at(&self.limits()).filter(|_| self.has_free_writer());
+        let due = self.waiting.due_at(&self.limits()).filter(|_| self.has_free_writer());
         let revoking = self.revoking.as_ref().map(|(_, deadline)| *deadline);
         let stopping = self.stopping.filter(|_| self.is_at_work());
         [due, revoking, stopping].into_iter().flatten().fold(self.next_commit, Instant::min)
@@ -180,7 +179,7 @@ impl Core {
 
     /// Whether nothing waits and no batch is under way.
     pub fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.writing == 0
+        self.waiting.is_empty() && self.writing == 0
     }
 
     /// Bytes of records taken and not yet settled.
@@ -211,7 +210,7 @@ impl Core {
     fn take(&mut self, record: Record, now: Instant) {
         self.marks.take(&record.position.in_partition(), record.position.offset);
         self.pending_bytes += record.size();
-        self.open.add(record, now);
+        self.waiting.add(record, now);
     }
 
     fn limits(&self) -> Limits {
@@ -224,10 +223,10 @@ impl Core {
     }
 
     fn due(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.is_flush_due(now) && self.has_free_writer() {
+        while self.has_free_writer() && self.is_flush_due(now) {
             self.hurried = false;
             self.writing += 1;
-            actions.push(Action::Write(std::mem::take(&mut self.open)));
+            actions.push(Action::Write(self.waiting.cut(&self.limits(), now)));
         }
         self.release(now, actions);
         if now >= self.next_commit {
@@ -244,12 +243,8 @@ impl Core {
     }
 
     fn is_flush_due(&self, now: Instant) -> bool {
-        let limits = self.limits();
-        !self.open.is_empty()
-            && (self.open.is_full(&limits)
-                || self.open.due_at(&limits).is_some_and(|due| due <= now)
-                || self.hurried
-                || !self.listens())
+        !self.waiting.is_empty()
+            && (self.waiting.is_due(&self.limits(), now) || self.hurried || !self.listens())
     }
 
     /// Lets revoked partitions go once they are settled and their holes told, or out of time.
@@ -261,9 +256,16 @@ impl Core {
         }
         let mut offsets = self.committable();
         offsets.retain(|partition, _| partitions.contains(partition));
-        self.marks.forget(partitions);
-        self.gaps.forget(partitions);
+        let partitions = partitions.clone();
+        self.forget(&partitions);
         self.revoking = None;
         actions.push(Action::Release(offsets));
+    }
+
+    /// Knows no more of partitions that are somebody else's, or begin anew.
+    fn forget(&mut self, partitions: &[Partition]) {
+        self.marks.forget(partitions);
+        self.gaps.forget(partitions);
+        self.pending_bytes -= self.waiting.forget(partitions);
     }
 }

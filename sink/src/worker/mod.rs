@@ -8,6 +8,7 @@ pub mod gaps;
 pub mod pace;
 mod report;
 mod tell;
+pub mod window;
 pub(crate) mod writer;
 
 use std::collections::BTreeMap;

@@ -323,7 +323,9 @@ impl Clients {
             // A record that is larger comes alone, whatever these say.
             .set("message.max.bytes", fetch.min(1_000_000).to_string())
             .set("fetch.max.bytes", fetch.to_string())
-            .set("fetch.message.max.bytes", fetch.min(1 << 20).to_string());
+            // One batch of each partition rather than a long run of one, so that what a reader has at
+            // hand is close together in time.
+            .set("fetch.message.max.bytes", (64 << 10).to_string());
         if let Some(instance) = &consumer.instance {
             client.set("group.instance.id", instance);
         }

@@ -60,7 +60,7 @@ impl Default for SinkSection {
             batch_documents: 500,
             batch_bytes: 2 << 20,
             flush_interval_ms: 100,
-            writers: 2,
+            writers: 4,
             max_pending_bytes: 8 << 20,
             commit_interval_ms: 1_000,
             max_attempts: 8,
