@@ -79,12 +79,14 @@ pub async fn run(
     let looked_at = |count| bar.set_position(count);
     let redriving = Box::pin(letters.redrive(&mut done, &config, reader, looked_at, &cancel));
     let ended = match config.dry_run {
-        true => redriving.await,
-        false => alone(settings, redriving).await?,
+        true => redriving.await.map_err(anyhow::Error::from),
+        false => alone(settings, redriving).await.and_then(|ended| Ok(ended?)),
     };
     bar.finish_and_clear();
-    // What was done is told also when an error ended it.
-    output::one(settings.output, "dead-letters redrive", &done, || told(&done, &config))?;
+    // What was done is told also when an error ended it, as when another took the lease over.
+    if ended.is_ok() || done != Redriven::default() {
+        output::one(settings.output, "dead-letters redrive", &done, || told(&done, &config))?;
+    }
     ended?;
     Ok(if done.succeeded() { Outcome::Done } else { Outcome::FallsShort })
 }
