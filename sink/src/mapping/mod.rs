@@ -12,6 +12,8 @@ mod text;
 use bowerbird_stream::{EventType, EventView, Position};
 use thiserror::Error;
 
+pub(crate) use self::notice::{ACTION, NOTICE, REASON};
+
 use crate::merge::{Content, PayloadHash, Stamp, State};
 
 /// The version of [`Mapping::CURRENT`].

@@ -12,14 +12,19 @@ use super::{Mapped, Unmappable, malformed, value};
 use crate::document::user_id;
 use crate::merge::{Notice, NoticeKind, State};
 
+/// Extensions of a tombstone: the event of the notice, and what that said.
+pub(crate) const NOTICE: &str = "notice";
+pub(crate) const ACTION: &str = "action";
+pub(crate) const REASON: &str = "reason";
+
 /// What the tombstone of a post still says after compaction has erased its notice's post.
 pub(super) fn erased(event: &EventView<'_>) -> Mapped {
     let extension = |name: &str| event.extension(name).map(str::to_owned);
     let notice = Notice {
         time: event.time,
-        event: extension("notice").unwrap_or_else(|| event.id.to_owned()),
-        action: extension("action").unwrap_or_else(|| "delete".to_owned()),
-        reason: extension("reason"),
+        event: extension(NOTICE).unwrap_or_else(|| event.id.to_owned()),
+        action: extension(ACTION).unwrap_or_else(|| "delete".to_owned()),
+        reason: extension(REASON),
         up_to: None,
     };
     Mapped { id: event.key.to_owned(), state: State::notice(NoticeKind::Removal, notice) }

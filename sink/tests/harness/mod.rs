@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowerbird_sink::{Projection, SinkConfig, SinkError, SinkReport, VerifyConfig};
+use bowerbird_sink::{Projection, SinkConfig, SinkError, SinkReport, VerifyConfig, document};
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_store::{Document, DocumentStore, StoreError, WriteOutcome};
-use bowerbird_stream::log::{Extent, Outgoing};
+use bowerbird_stream::log::{ConsumerConfig, Extent, Outgoing};
+use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::{State, Status, status};
 use bowerbird_stream::{
@@ -17,6 +18,7 @@ use bowerbird_stream::{
 };
 use bowerbird_testbed::through::{Through, Writing};
 use bytes::Bytes;
+use jiff::{Timestamp, ToSpan};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -182,6 +184,50 @@ impl Bed {
         }
     }
 
+    /// What the log holds of posts, each partition's in order.
+    pub async fn posts(&self) -> Vec<Record> {
+        let extents = self.log.extents(topic::POSTS).await.unwrap();
+        let ranges = extents.iter().map(|(number, extent)| {
+            (Partition::new(topic::POSTS, *number), (extent.earliest, extent.end))
+        });
+        let config = ConsumerConfig::new("test");
+        let mut reader = RangeReader::new(&self.log, ranges.collect(), config).await.unwrap();
+        let mut records = Vec::new();
+        while let Some(more) = reader.next(1_000).await.unwrap() {
+            records.extend(more);
+        }
+        records
+    }
+
+    /// Has compaction take all that it may ever take.
+    pub async fn compacted(&self) {
+        self.log.clean(Timestamp::now() + 40.hours()).await.unwrap();
+    }
+
+    /// What each document says, without where it stands in the log.
+    pub async fn says(&self, database: &str) -> BTreeMap<String, String> {
+        let documents = self.store.scan(database, None, 10_000).await.unwrap();
+        let said = documents.into_iter().map(|document| {
+            let mut state = document::read(&document).unwrap();
+            if let Some(seen) = &mut state.observed {
+                seen.stamp.position.offset = 0;
+            }
+            (document.id, format!("{state:?}"))
+        });
+        said.collect()
+    }
+
+    /// The documents that the log gives now, in a generation of its own.
+    pub async fn rebuilt(&self, number: u32) -> BTreeMap<String, String> {
+        let projection = Projection::posts().generation(number);
+        let config = SinkConfig { once: true, ..self.config.clone() };
+        let (reporter, _status) = status("rebuild");
+        let cancel = CancellationToken::new();
+        let (log, store) = (&self.log, &self.store);
+        bowerbird_sink::run(log, store, &projection, &config, &reporter, cancel).await.unwrap();
+        self.says(&projection.database).await
+    }
+
     /// What lies in the dead letters.
     pub async fn letters(&self) -> Vec<Record> {
         let extents = self.log.extents(topic::DEAD_LETTERS).await.unwrap();
@@ -190,7 +236,7 @@ impl Bed {
             .keys()
             .map(|number| (Partition::new(topic::DEAD_LETTERS, *number), 0))
             .collect();
-        let config = bowerbird_stream::log::ConsumerConfig::new("test");
+        let config = ConsumerConfig::new("test");
         let mut reader = self.log.assign(&from, config).await.unwrap();
         let mut letters = Vec::new();
         while (letters.len() as i64) < total {
@@ -245,7 +291,7 @@ pub fn post(id: u64, second: i64) -> Event {
         id: format!("{id}-{second}"),
         source: "test".to_owned(),
         kind: EventType::PostReceived,
-        time: jiff::Timestamp::from_second(1_700_000_000 + second).unwrap(),
+        time: Timestamp::from_second(1_700_000_000 + second).unwrap(),
         key: id.to_string(),
         value: Some(Bytes::from(format!(r#"{{"id":"{id}","text":"number {id} at {second}"}}"#))),
         extensions: BTreeMap::new(),
@@ -262,4 +308,20 @@ pub fn deletion(id: u64, second: i64) -> Event {
         ))),
         ..post(id, second)
     }
+}
+
+/// All orders of so many things.
+pub fn orders(of: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for thing in 0..of {
+        let insert = |order: Vec<usize>| {
+            (0..=order.len()).map(move |at| {
+                let mut more = order.clone();
+                more.insert(at, thing);
+                more
+            })
+        };
+        orders = orders.into_iter().flat_map(insert).collect();
+    }
+    orders
 }

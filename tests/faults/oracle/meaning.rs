@@ -59,7 +59,11 @@ fn read(record: &Record) -> Option<Meaning> {
     let body: Option<Value> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
     let seen = |kind, text, place| Seen { time, hash, kind, text, place };
     Some(match (&*record.position.topic, header("ce_type")?) {
-        (topic::POSTS, "post.erased") => Meaning::Notice(key, "removal", (time, event)),
+        (topic::POSTS, "post.erased") => {
+            // One that the sink has published stands for a notice.
+            let notice = header("ce_notice").map_or(event, str::to_owned);
+            Meaning::Notice(key, "removal", (time, notice))
+        }
         (topic::POSTS, _) => {
             let (text, place) = post(&key, &body?)?;
             let refused = text.contains(FORBIDDEN) || payload?.len() > MAX_BODY;

@@ -182,6 +182,7 @@ impl Oracle {
                 });
                 if one.live {
                     wrongs.extend(bounded(self.letters_differ(one, &letters)));
+                    wrongs.extend(bounded(self.kept(&entities)));
                 }
             }
         }
@@ -226,6 +227,22 @@ impl Oracle {
             wrongs.push(format!("{there} dead letter of line {line} of {file}"));
         }
         wrongs
+    }
+
+    /// The removed posts that compaction would keep in the log. A log that has lost records and was
+    /// given them again may lack what a store remembers.
+    fn kept(&self, entities: &BTreeMap<String, Entity>) -> Wrongs {
+        if !self.places {
+            return Wrongs::new();
+        }
+        let records = self.ledger.of(topic::POSTS);
+        let last: BTreeMap<&[u8], &Record> =
+            records.filter_map(|record| Some((record.key.as_deref()?, record))).collect();
+        let removed = entities.iter().filter(|(id, entity)| entity.kind(id) == "removed");
+        let kept = removed.filter_map(|(id, _)| last.get(id.as_bytes()));
+        kept.filter(|record| record.value.is_some())
+            .map(|record| format!("{} is the last of a removed post", record.position))
+            .collect()
     }
 
     /// Whether the group of a live generation has given up what is poison, and nothing else. Who

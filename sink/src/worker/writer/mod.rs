@@ -2,6 +2,7 @@
 //! written, and answers only when every record of it is durable somewhere.
 
 mod affirm;
+mod erase;
 mod letters;
 mod patience;
 
@@ -58,8 +59,8 @@ pub(crate) struct Writer<L, S> {
     pub expects_existing: AtomicBool,
     /// See [`thorough`](Self::thorough).
     pub thorough: bool,
-    /// Whether what compaction would take is said again. What settles once more what a sink has
-    /// settled, or shall, leaves that to the sink.
+    /// Whether what compaction would take is said again, and what it must take is erased. What
+    /// settles once more what a sink has settled, or shall, leaves that to the sink.
     pub affirms: bool,
 }
 
@@ -74,6 +75,8 @@ struct Unit {
     attempts: u32,
     /// The store says all of it already.
     said: bool,
+    /// The store had content of it when it was read.
+    had_content: bool,
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
@@ -118,6 +121,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 records,
                 attempts: 0,
                 said: false,
+                had_content: false,
             })
             .collect();
         let total = units.len();
@@ -127,6 +131,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         } else {
             let mut units = units;
             self.affirm(&mut units).await?;
+            self.erase(&units).await?;
             units
         };
         // Chunks still to be written; a refused request is halved until its culprit is alone.
@@ -281,6 +286,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         records: vec![record],
                         attempts: 0,
                         said: false,
+                        had_content: false,
                     }]);
                 }
             }
@@ -325,7 +331,9 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         _ => true,
                     };
                     let said = there.says_as_much_as(&merged) && (!self.thorough || same(&merged));
-                    left.push(Unit { state: merged, revision: document.revision, said, ..unit });
+                    let had_content = there.observed.is_some();
+                    let revision = document.revision;
+                    left.push(Unit { state: merged, revision, said, had_content, ..unit });
                 }
                 Err(error) => {
                     let why = self.why("occupied", error.to_string(), 1);
@@ -338,6 +346,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         let places = |units: &[Unit]| -> Vec<_> { units.iter().map(Unit::buried_by).collect() };
         let before = places(&left);
         self.affirm(&mut left).await?;
+        self.erase(&left).await?;
         let moved = before.into_iter().zip(places(&left)).map(|(before, now)| before != now);
         let (open, said): (Vec<_>, Vec<_>) =
             left.into_iter().zip(moved).partition(|(unit, moved)| *moved || !unit.said);
