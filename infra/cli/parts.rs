@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bowerbird_infra::config::{Account, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
-use bowerbird_ingest::archive::{ArchiveConfig, Input};
+use bowerbird_ingest::archive::{ArchiveConfig, Input, usual_workers};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
 use bowerbird_ingest::x::XConfig;
 use bowerbird_ingest::x::rules::Rule;
@@ -116,6 +116,7 @@ pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
 pub fn archive(settings: &Settings, inputs: Vec<Input>) -> ArchiveConfig {
     let section = &settings.config().archive;
     ArchiveConfig {
+        workers: section.workers.unwrap_or_else(usual_workers),
         max_line_bytes: section.max_line_bytes,
         max_in_flight_bytes: section.max_in_flight_bytes,
         zstd_window_log_max: section.zstd_window_log_max,

@@ -25,7 +25,8 @@ const DRAWN_EVERY: Duration = Duration::from_millis(200);
 /// What `ingest archive` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Files of posts, a JSON object a line, plain or .gz, .bz2, .zst; - is standard input
+    /// Files of posts, a JSON object a line, plain or .gz, .bz2, .zst, and tars and zips of them;
+    /// folders of such files, patterns of paths ('grabs/**/*.tar'); - is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Go on where an interrupted import stopped, and pass over files that are done
@@ -106,12 +107,16 @@ async fn draw(bar: &ProgressBar, progress: &Progress) {
     }
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 14] = [
     "file",
     "outcome",
+    "members",
+    "damaged",
     "lines",
     "posts",
+    "duplicates",
     "notices",
+    "deletes",
     "dead letters",
     "for",
     "first post",
@@ -122,8 +127,50 @@ const HEADER: [&str; 10] = [
 fn print(summary: &Summary, format: Format) -> anyhow::Result<()> {
     match format {
         Format::Json => output::json(summary),
-        format => output::rows(format, &summary.files, &HEADER, cells),
+        format => {
+            output::rows(format, &summary.files, &HEADER, cells)?;
+            if format == Format::Text {
+                output::text(&told(summary))?;
+            }
+            Ok(())
+        }
     }
+}
+
+/// What a table has no room for: what is wrong, member by member, and what it does not list.
+fn told(summary: &Summary) -> String {
+    let mut told = String::new();
+    let mut say = |line: String| {
+        told.push_str(&line);
+        told.push('\n');
+    };
+    for file in &summary.files {
+        let found = &file.found;
+        for problem in &found.problems {
+            say(format!("damaged: {}: {}", problem.member, problem.error));
+        }
+        let more = found.damaged.saturating_sub(found.problems.len() as u64);
+        if more > 0 {
+            say(format!("damaged: {more} more in {}, each a dead letter", file.file));
+        }
+        for name in found.passed_over.iter().filter(|name| **name != file.file) {
+            say(format!("passed over, no JSON object in it: {name}"));
+        }
+        let more = found.foreign.saturating_sub(found.passed_over.len() as u64);
+        if more > 0 {
+            say(format!("passed over, no JSON object in them: {more} more in {}", file.file));
+        }
+        if let Some(error) = file.error.as_ref().filter(|_| found.problems.is_empty()) {
+            say(format!("{}: {error}", file.file));
+        }
+    }
+    if summary.more_files > 0 {
+        say(format!("{} more files, each a fact in the journal", summary.more_files));
+    }
+    if summary.interrupted {
+        say("stopped before the end; with --resume the import goes on".to_owned());
+    }
+    told
 }
 
 fn cells(file: &FileSummary) -> Vec<String> {
@@ -131,14 +178,18 @@ fn cells(file: &FileSummary) -> Vec<String> {
     let time = |time: Option<jiff::Timestamp>| {
         time.map_or_else(|| "-".to_owned(), |time| time.to_string())
     };
-    let counts = &file.counts;
+    let counts = &file.found.counts;
     let reasons = counts.dead_letters.iter().map(|(reason, count)| format!("{reason} {count}"));
     vec![
         file.file.clone(),
         outcome.as_str().unwrap_or_default().to_owned(),
+        file.found.members.to_string(),
+        file.found.damaged.to_string(),
         counts.lines.to_string(),
         counts.posts.to_string(),
+        counts.duplicates.to_string(),
         counts.notices.to_string(),
+        counts.deletes.to_string(),
         counts.dead_letters_total().to_string(),
         reasons.collect::<Vec<_>>().join(", "),
         time(counts.first_post),

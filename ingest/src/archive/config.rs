@@ -1,13 +1,18 @@
 //! How archives are imported.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// What to import and how.
 #[derive(Clone, Debug)]
 pub struct ArchiveConfig {
-    /// What to import, one after the other.
+    /// What to import.
     pub inputs: Vec<Input>,
+    /// How many files, or members of one, are read at once. Each has a thread that reads and
+    /// decompresses and one that parses, and some 7 MiB of memory (bzip2 needs most).
+    pub workers: NonZeroUsize,
     /// The longest line that is read, in bytes; a longer one becomes a dead letter.
     pub max_line_bytes: usize,
     /// Records are handed to the log in batches of about so many bytes.
@@ -15,7 +20,7 @@ pub struct ArchiveConfig {
     /// The most bytes handed to the log and not yet acknowledged.
     pub max_in_flight_bytes: usize,
     /// The largest window that a .zst may need, as a power of two in bytes. Files made with
-    /// `zstd --long=31` need 31, which is 2 GiB of memory.
+    /// `zstd --long=31` need 31, which is 2 GiB of memory for each of the workers.
     pub zstd_window_log_max: u32,
     /// Where checkpoints are kept, so that an interrupted import can go on; without it none are.
     pub checkpoint_dir: Option<PathBuf>,
@@ -27,11 +32,15 @@ pub struct ArchiveConfig {
     pub drain_timeout: Duration,
 }
 
+/// More workers than this are not needed to keep a log busy, and would take memory.
+const MAX_USUAL_WORKERS: usize = 4;
+
 impl ArchiveConfig {
     /// Sound values for `inputs`.
     pub fn new(inputs: Vec<Input>) -> Self {
         Self {
             inputs,
+            workers: usual_workers(),
             max_line_bytes: 16 << 20,
             batch_bytes: 512 << 10,
             max_in_flight_bytes: 16 << 20,
@@ -44,10 +53,16 @@ impl ArchiveConfig {
     }
 }
 
+/// One worker for each processor, at most four.
+pub fn usual_workers() -> NonZeroUsize {
+    let processors = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(MAX_USUAL_WORKERS).map_or(processors, |most| most.min(processors))
+}
+
 /// Something to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A file, or a pipe with a path.
+    /// A file, a folder of files, a pipe with a path, or a pattern that files match.
     Path(PathBuf),
     /// Standard input.
     Stdin,
@@ -57,16 +72,5 @@ impl Input {
     /// Reads `-` as standard input, all else as a path.
     pub fn from_argument(argument: &Path) -> Self {
         if argument.as_os_str() == "-" { Self::Stdin } else { Self::Path(argument.to_owned()) }
-    }
-
-    /// The name for events and messages: the file's own, without its folders, so that the same
-    /// file has the same name wherever it lies.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Stdin => "stdin".to_owned(),
-            Self::Path(path) => {
-                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
-            }
-        }
     }
 }

@@ -1,145 +1,175 @@
-//! The import of one file: where it begins, how it ends.
+//! One file of an import: what identifies it, and how its import ended.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bowerbird_stream::EventLog;
 use bowerbird_stream::journal;
 use bowerbird_stream::log::Outgoing;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::checkpoint::{Checkpoint, Store};
-use super::config::{ArchiveConfig, Input};
-use super::input::{self, Identity, OpenError};
-use super::pipeline::{Ending, Pipeline};
-use super::progress::Progress;
-use super::summary::{Counts, FileSummary, Outcome};
-use crate::post::Reader;
-use crate::publish::Publisher;
+use super::checkpoint::Store;
+use super::config::ArchiveConfig;
+use super::range::{Counter, Range};
+use super::summary::{FileSummary, Findings, Outcome};
+use super::tracker::Tracker;
 
-/// RFC 3986 2.3: what stands for itself in a URI.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// RFC 3986 2.3: what stands for itself in a URI, and what separates the parts of a path.
+const RESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// An input that was looked at.
-pub struct Candidate {
-    input: Input,
-    identity: Result<Option<Identity>, String>,
+/// How much of a file its identity covers.
+const HEAD_BYTES: u64 = 64 << 10;
+
+/// What identifies a file, wherever it lies and whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its size in bytes, compressed as it lies there.
+    pub size: u64,
+    /// XXH3-128 of its first 64 KiB, in hexadecimal digits.
+    pub head: String,
+    /// When it was last written, if the system knows.
+    pub written: Option<Timestamp>,
 }
 
-impl Candidate {
-    /// Looks at an input without reading it.
-    pub async fn look_at(input: Input) -> Self {
-        let Input::Path(path) = &input else { return Self { input, identity: Ok(None) } };
-        let path = path.clone();
-        let looked = tokio::task::spawn_blocking(move || input::identify(&path)).await;
-        let identity = match looked {
-            Ok(identity) => identity.map_err(|error: OpenError| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        Self { input, identity }
+/// A file that is imported.
+#[derive(Debug)]
+pub struct File {
+    /// Its place among the files of this import.
+    pub number: u64,
+    /// Its name; see [`super::name`].
+    pub name: String,
+    /// `ce_source` of its events.
+    pub source: String,
+    /// When it was last written, if that is known.
+    pub written: Option<Timestamp>,
+    /// Lines are passed on as they come.
+    pub live: bool,
+    /// What identifies it; nothing for pipes, which can't be read twice.
+    pub identity: Option<Identity>,
+    /// Counts what is read of it.
+    pub counter: Arc<Counter>,
+}
+
+impl File {
+    /// A file of this name.
+    pub fn new(
+        number: u64,
+        name: String,
+        identity: Option<Identity>,
+        counter: Arc<Counter>,
+    ) -> Self {
+        Self {
+            number,
+            source: format!("archive:{}", utf8_percent_encode(&name, RESERVED)),
+            name,
+            written: identity.as_ref().and_then(|identity| identity.written),
+            live: identity.is_none(),
+            identity,
+            counter,
+        }
     }
 
     /// Its size as it lies there; 0 when it has none.
     pub fn size(&self) -> u64 {
-        self.identity.iter().flatten().map(|identity| identity.size).sum()
+        self.identity.as_ref().map_or(0, |identity| identity.size)
     }
 }
 
-/// What the imports of all files share.
-pub struct Import<'a, L> {
-    pub publisher: &'a Publisher<L>,
-    pub config: &'a ArchiveConfig,
-    pub progress: &'a Arc<Progress>,
-    pub cancel: &'a CancellationToken,
-    pub started: Timestamp,
+/// Opens a file, and identifies it.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<(Range, Identity)> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    let written = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+    let range = Range::new(file, metadata.len());
+    let head = format!("{:032x}", xxh3_128(&range.head(HEAD_BYTES)?));
+    Ok((range, Identity { size: metadata.len(), head, written }))
 }
 
-impl<L: EventLog> Import<'_, L> {
-    /// Imports one file; `false` beside the summary when the others need not be tried.
-    pub async fn run(&self, candidate: Candidate) -> (FileSummary, bool) {
-        let Candidate { input, identity } = candidate;
-        let name = input.name();
-        self.progress.set_file(&name);
-        let begun = Instant::now();
-        let mut file = FileSummary {
-            file: name.clone(),
-            outcome: Outcome::Failed,
-            error: None,
-            counts: Counts::default(),
-            resumed_after_line: None,
-            seconds: 0.0,
-        };
-        let identity = match identity {
-            Ok(identity) => identity,
-            Err(error) => {
-                file.error = Some(error);
-                return (file, true);
+/// Where the checkpoint of a file is kept, if it is.
+pub fn store(config: &ArchiveConfig, identity: &Identity) -> Option<Store> {
+    let folder: &PathBuf = config.checkpoint_dir.as_ref()?;
+    Some(Store::new(folder, identity))
+}
+
+/// A file whose import is under way.
+#[derive(Debug)]
+pub struct Open {
+    /// The file.
+    pub file: Arc<File>,
+    /// How far it is.
+    pub tracker: Tracker,
+    /// Where that is kept.
+    pub store: Option<Store>,
+    /// When it was begun.
+    pub begun: Instant,
+    /// When its checkpoint was last kept.
+    pub saved: Instant,
+    /// The lines that were read before an interruption.
+    pub resumed_after_line: Option<u64>,
+    /// What the system can't read of it, and why.
+    pub unreadable: Option<String>,
+}
+
+impl Open {
+    /// What has become of it.
+    pub fn summary(&self) -> FileSummary {
+        let found = self.tracker.checkpoint().all();
+        let (outcome, error) = self.outcome(&found);
+        FileSummary {
+            error,
+            found,
+            resumed_after_line: self.resumed_after_line,
+            seconds: self.begun.elapsed().as_secs_f64(),
+            ..FileSummary::new(self.file.number, self.file.name.clone(), outcome)
+        }
+    }
+
+    fn outcome(&self, found: &Findings) -> (Outcome, Option<String>) {
+        if let Some(error) = &self.unreadable {
+            return (Outcome::Failed, Some(error.clone()));
+        }
+        if !self.tracker.is_over() {
+            let error = "interrupted; with --resume the import goes on here".to_owned();
+            return (Outcome::Interrupted, Some(error));
+        }
+        match found.trouble(&self.file.name) {
+            // Nothing of it could be read.
+            Some(error) if found.members == 0 => (Outcome::Failed, Some(error)),
+            Some(error) => (Outcome::Truncated, Some(error)),
+            None if found.members == 0 && found.foreign > 0 => {
+                (Outcome::PassedOver, Some("it holds no JSON object".to_owned()))
             }
-        };
-        let folder = self.config.checkpoint_dir.as_deref();
-        let store =
-            identity.as_ref().zip(folder).map(|(identity, folder)| Store::new(folder, identity));
-        let kept = store.as_ref().filter(|_| self.config.resume).and_then(Store::load);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.finished) {
-            tracing::info!(file = name, lines = kept.counts.lines, "imported before, passed over");
-            file.outcome = Outcome::Skipped;
-            self.progress.add_bytes(identity.map_or(0, |identity| identity.size));
-            return (file, true);
-        }
-        let checkpoint = kept.unwrap_or_else(|| Checkpoint::new(name.clone()));
-        if checkpoint.offset > 0 {
-            file.resumed_after_line = Some(checkpoint.counts.lines);
-            self.progress.add_counts(&checkpoint.counts);
-            tracing::info!(file = name, line = checkpoint.counts.lines, "import goes on");
-        }
-        let source = format!("archive:{}", utf8_percent_encode(&name, RESERVED));
-        let written = identity.as_ref().and_then(|identity| identity.written);
-        let reader = Reader::archive(source.clone(), name, written, self.started);
-        let pipeline = Pipeline { import: self, store: store.as_ref(), source: &source };
-        let plain = identity.as_ref().is_some_and(|identity| identity.plain);
-        let (mut checkpoint, ending) = pipeline.run(input, plain, reader, checkpoint).await;
-        (file.outcome, file.error) = match &ending {
-            Ending::Complete if checkpoint.counts.lines == 0 => {
-                tracing::warn!(file = file.file, "the archive is empty");
+            None if found.counts.lines == 0 => {
+                tracing::warn!(file = self.file.name, "the archive is empty");
                 (Outcome::Empty, None)
             }
-            Ending::Complete => (Outcome::Complete, None),
-            Ending::Broken(error) => (Outcome::Truncated, Some(error.clone())),
-            Ending::Interrupted => {
-                let error = "interrupted; with --resume the import goes on here";
-                (Outcome::Interrupted, Some(error.to_owned()))
-            }
-            Ending::Unreadable(error) | Ending::Refused(error) => {
-                (Outcome::Failed, Some(error.clone()))
-            }
-        };
-        file.counts = checkpoint.counts.clone();
-        file.seconds = begun.elapsed().as_secs_f64();
-        let mut go_on = !matches!(ending, Ending::Interrupted | Ending::Refused(_));
-        if matches!(ending, Ending::Complete | Ending::Broken(_)) {
-            let record = self.journal(&source, &file, identity.as_ref());
-            if let Err(error) = self.publisher.publish(vec![record], self.cancel).await {
-                file.outcome = Outcome::Failed;
-                file.error = Some(error.to_string());
-                go_on = false;
-            }
+            None => (Outcome::Complete, None),
         }
-        checkpoint.finished = matches!(file.outcome, Outcome::Complete | Outcome::Empty);
-        pipeline.save(&checkpoint).await;
-        (file, go_on)
     }
 
-    fn journal(&self, source: &str, file: &FileSummary, identity: Option<&Identity>) -> Outgoing {
+    /// The fact that a file was imported, so far as it can be.
+    pub fn fact(&self, summary: &FileSummary, started: Timestamp) -> Outgoing {
         let now = Timestamp::now();
+        let identity = self.file.identity.as_ref();
         let fact = serde_json::json!({
-            "import": file,
+            "import": summary,
             "size": identity.map(|identity| identity.size),
             "head": identity.map(|identity| &identity.head),
-            "started": self.started,
+            "started": started,
             "finished": now,
         });
-        journal::fact("import.finished", source, now, &fact)
+        journal::fact("import.finished", &self.file.source, now, &fact)
     }
+}
+
+/// Whether everything that a file will ever give is in the log: that is a fact for the journal.
+pub fn is_finished(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Complete | Outcome::Empty | Outcome::Truncated)
 }

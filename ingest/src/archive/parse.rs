@@ -1,15 +1,22 @@
 //! From blocks of lines to batches of records, on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bowerbird_stream::log::Outgoing;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc::Sender;
 
-use super::blocks::{Block, Broken};
-use super::summary::Counts;
-use crate::post::{Found, Place, Reader, Refusal};
+use super::blocks::{Block, Broken, KEPT_BYTES};
+use super::checkpoint::Mark;
+use super::file::File;
+use super::format::BYTE_ORDER_MARK;
+use super::list::News;
+use super::seen::Seen;
+use super::summary::{Counts, Findings};
+use super::walk::Piece;
+use crate::post::{Found, Place, Problem, Reader, Refusal, reason};
 use crate::record::{LINE_REFUSED, Refused};
 
 /// Records that go to the log together.
@@ -19,143 +26,197 @@ pub struct Batch {
     pub records: Vec<Outgoing>,
     /// Their size.
     pub bytes: usize,
-    /// What the lines that end in this batch held.
-    pub counts: Counts,
-    /// Decompressed bytes up to the end of the last of these lines.
-    pub end: u64,
+    /// What was found in what ends in this batch.
+    pub found: Findings,
+    /// Up to where that is.
+    pub end: Mark,
 }
 
-/// What the parser hands on.
+/// What is told of a member of a file, in order.
 #[derive(Debug)]
-pub enum Parsed {
-    /// Records, in order.
-    Batch(Batch),
-    /// The input has ended, and where it is broken, why.
-    End(Option<String>),
+pub enum Report {
+    /// Records.
+    Batch(Box<Batch>),
+    /// Everything in it was told.
+    Done,
+    /// The system can't read the rest, and why.
+    Unreadable(String),
 }
 
 /// Who gives up lines that are not understood, as dead letters name it.
 pub const GROUP: &str = "ingest-archive";
+/// The reason of a dead letter for what ends too early.
+const TRUNCATED: &str = "truncated";
+/// The reason of a dead letter for a member that is not read.
+const UNREAD: &str = "member-unread";
 const MAX_BATCH_RECORDS: usize = 4096;
 
-/// Turns blocks into batches.
-pub struct Parser {
-    reader: Reader,
-    name: String,
-    source: String,
-    started: Timestamp,
-    max_line_bytes: usize,
-    out: Output,
-    /// Lines up to here are behind us.
-    line: u64,
-}
-
-/// Batches on their way out.
-struct Output {
-    batch_bytes: usize,
-    sender: Sender<Parsed>,
-    batch: Batch,
-    /// What the line under way held so far: it counts when it ends.
-    current: Counts,
-    stopped: bool,
-}
-
-/// How the lines of a file are read.
+/// What all parsers of an import share.
+#[derive(Debug)]
 pub struct ParserConfig {
-    /// Reads the lines.
-    pub reader: Reader,
-    /// The file's name.
-    pub name: String,
-    /// `ce_source` of its events.
-    pub source: String,
     /// When the import began.
     pub started: Timestamp,
     /// See [`super::ArchiveConfig::max_line_bytes`].
     pub max_line_bytes: usize,
     /// See [`super::ArchiveConfig::batch_bytes`].
     pub batch_bytes: usize,
-    /// Where reading begins: the bytes and lines before.
-    pub offset: u64,
-    /// Lines before.
-    pub line: u64,
+    /// The posts of this import.
+    pub seen: Seen,
 }
 
-impl Parser {
-    /// A parser that hands its batches to `sender`.
-    pub fn new(config: ParserConfig, sender: Sender<Parsed>) -> Self {
-        let ParserConfig { reader, name, source, started, .. } = config;
-        Self {
-            reader,
-            name,
-            source,
-            started,
-            max_line_bytes: config.max_line_bytes,
-            line: config.line,
-            out: Output {
-                batch_bytes: config.batch_bytes,
-                sender,
-                batch: Batch { end: config.offset, ..Batch::default() },
-                current: Counts::default(),
-                stopped: false,
-            },
-        }
+/// Turns the pieces of one member of a file into batches.
+pub struct Parser<'a> {
+    config: &'a ParserConfig,
+    file: Arc<File>,
+    /// The lines that are read.
+    leaf: Option<Leaf>,
+    /// They are passed on as they come.
+    live: bool,
+    /// Why the rest can't be read.
+    unreadable: Option<String>,
+    out: Output<'a>,
+}
+
+/// One file with lines.
+struct Leaf {
+    reader: Reader,
+    name: String,
+    /// Lines up to here are behind us.
+    line: u64,
+}
+
+/// Batches on their way out.
+struct Output<'a> {
+    batch_bytes: usize,
+    file: u64,
+    member: u64,
+    sender: &'a Sender<News>,
+    batch: Batch,
+    /// What the line under way held so far: it counts when it ends.
+    current: Counts,
+    stopped: bool,
+}
+
+impl<'a> Parser<'a> {
+    /// A parser of a member, from `from` on, that hands its batches to `sender`.
+    pub fn new(
+        config: &'a ParserConfig,
+        file: Arc<File>,
+        member: u64,
+        from: Mark,
+        sender: &'a Sender<News>,
+    ) -> Self {
+        let out = Output {
+            batch_bytes: config.batch_bytes,
+            file: file.number,
+            member,
+            sender,
+            batch: Batch { end: from, ..Batch::default() },
+            current: Counts::default(),
+            stopped: false,
+        };
+        Self { config, live: file.live, file, leaf: None, unreadable: None, out }
     }
 
-    /// Takes one block; `false` when nobody wants the records any more.
-    pub fn block(&mut self, block: Block, live: bool) -> bool {
-        match block {
-            Block::Lines(lines) => self.lines(&lines),
-            Block::TooLong { head, length, consumed } => {
-                self.line += 1;
-                let error = too_long(length, self.max_line_bytes);
-                self.refuse(&Refusal { reason: "line-too-long", error }, head, Some(length));
-                self.out.end_line(consumed);
+    /// Takes one piece; `false` when nobody wants the records any more.
+    pub fn piece(&mut self, piece: Piece) -> bool {
+        match piece {
+            Piece::Begin { name, from } => self.begin(name, from),
+            Piece::Block(block) => {
+                self.block(block);
+                if self.live {
+                    self.out.send();
+                }
             }
-        }
-        if live {
-            self.out.send();
+            Piece::End(broken) => self.end(broken),
+            Piece::Unreadable(error) => self.unreadable = Some(error),
+            Piece::Unread { name, leaf, error } => self.unread(name, leaf, error),
+            Piece::Foreign { name, leaf } => {
+                tracing::info!(file = name, "no JSON object in it, passed over");
+                self.out.batch.found.pass_over(&name);
+                self.out.end_leaf(leaf);
+            }
         }
         !self.out.stopped
     }
 
-    /// The input has ended.
-    pub fn finish(mut self, broken: Option<Broken>) {
-        let error = broken.map(|broken| self.broken(broken));
+    /// There are no more pieces.
+    pub fn finish(mut self) {
         self.out.send();
-        if !self.out.stopped {
-            // Nobody there: nobody to tell.
-            self.out.sender.blocking_send(Parsed::End(error)).ok();
+        self.out.tell(self.unreadable.map_or(Report::Done, Report::Unreadable));
+    }
+
+    fn begin(&mut self, name: String, from: Mark) {
+        let File { source, written, .. } = &*self.file;
+        let reader = Reader::archive(source.clone(), name.clone(), *written, self.config.started);
+        self.leaf = Some(Leaf { reader, name, line: from.line });
+        self.out.batch.end = from;
+    }
+
+    fn block(&mut self, block: Block) {
+        match block {
+            Block::Lines(lines) => self.lines(&lines),
+            Block::TooLong { head, length, consumed } => {
+                let Some(leaf) = &mut self.leaf else { return };
+                leaf.line += 1;
+                let error = too_long(length, self.config.max_line_bytes);
+                self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, head, Some(length));
+                self.out.end_line(consumed);
+            }
         }
     }
 
-    fn broken(&mut self, broken: Broken) -> String {
+    fn end(&mut self, broken: Option<Broken>) {
+        if let Some(broken) = broken {
+            self.broken(broken);
+        }
+        self.leaf = None;
+        self.out.batch.found.members += 1;
+        self.out.end_leaf(self.out.batch.end.leaf);
+    }
+
+    fn broken(&mut self, broken: Broken) {
         let Broken { error, tail } = broken;
+        let Some(leaf) = &mut self.leaf else { return };
         let error = format!(
             "the file is damaged or cut off after line {} ({error}); everything before is imported",
-            self.line
+            leaf.line
         );
+        self.out.batch.found.problem(&leaf.name, &error);
         // A line feed may be all that is missing.
         let whole = !tail.is_empty() && {
             let mut posts = 0;
-            self.reader.read(&tail, Place::Line(self.line + 1), &mut |found| {
+            leaf.reader.read(&tail, Place::Line(leaf.line + 1), &mut |found| {
                 posts += u64::from(matches!(found, Found::Post { .. } | Found::Notice { .. }));
             });
             posts > 0
         };
+        leaf.line += u64::from(!whole);
         let consumed = tail.len() as u64;
         if whole {
             self.lines(&tail);
         }
-        self.line += u64::from(!whole);
         let kept = if whole { Bytes::new() } else { tail };
-        self.refuse(&Refusal { reason: "truncated", error: error.clone() }, kept, None);
+        self.refuse(&Refusal { reason: TRUNCATED, error }, kept, None);
         // The line counts if there was any of it; the fact that it is cut counts in any case.
         if whole || consumed == 0 {
             self.out.add_current();
         } else {
             self.out.end_line(consumed);
         }
-        error
+    }
+
+    /// A member that is not read. Where it is the file itself there is nothing more to tell of
+    /// than the file.
+    fn unread(&mut self, name: String, leaf: u64, error: String) {
+        self.out.batch.found.problem(&name, &error);
+        if self.out.member > 0 || leaf > 0 || name != self.file.name {
+            let File { source, .. } = &*self.file;
+            let refused = refused(&name, source, 0, self.config.started, Bytes::new(), None);
+            self.out.refuse(&Refusal { reason: UNREAD, error }, refused);
+            self.out.add_current();
+        }
+        self.out.end_leaf(leaf);
     }
 
     fn lines(&mut self, lines: &Bytes) {
@@ -164,7 +225,6 @@ impl Parser {
             let feed = memchr::memchr(b'\n', &lines[start..]);
             let next = feed.map_or(lines.len(), |feed| start + feed + 1);
             let end = feed.map_or(lines.len(), |feed| start + feed);
-            self.line += 1;
             self.one_line(lines.slice(start..end));
             self.out.end_line((next - start) as u64);
             start = next;
@@ -172,49 +232,55 @@ impl Parser {
     }
 
     fn one_line(&mut self, mut line: Bytes) {
+        let Self { config, out, file, leaf: Some(leaf), .. } = self else { return };
+        leaf.line += 1;
         if line.last() == Some(&b'\r') {
             line.truncate(line.len() - 1);
         }
-        if self.line == 1 && line.starts_with(BYTE_ORDER_MARK) {
+        if leaf.line == 1 && line.starts_with(BYTE_ORDER_MARK) {
             line = line.slice(BYTE_ORDER_MARK.len()..);
         }
-        if line.len() > self.max_line_bytes {
-            let error = too_long(line.len() as u64, self.max_line_bytes);
+        if line.len() > config.max_line_bytes {
+            let error = too_long(line.len() as u64, config.max_line_bytes);
             let length = line.len() as u64;
-            line.truncate(super::blocks::KEPT_BYTES);
-            return self.refuse(&Refusal { reason: "line-too-long", error }, line, Some(length));
+            line.truncate(KEPT_BYTES);
+            return self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, line, Some(length));
         }
-        let Self { reader, out, name, source, started, line: number, .. } = self;
+        let Leaf { reader, name, line: number } = leaf;
+        let letter = |bytes| refused(name, &file.source, *number, config.started, bytes, None);
         reader.read(&line, Place::Line(*number), &mut |found| match found {
             Found::Post { record, created } => {
-                out.current.add_post(created);
+                let again = record.key.as_ref().is_some_and(|key| config.seen.again(key));
+                out.current.add_post(created, again);
                 out.push(record);
             }
             Found::Notice { record } => {
+                let delete = record.headers.text("ce_action") == Some("delete");
                 out.current.notices += 1;
+                out.current.deletes += u64::from(delete);
                 out.push(record);
             }
             Found::Control(_) => out.current.control_lines += 1,
             Found::Blank => out.current.blank_lines += 1,
             Found::Problems { problems, bytes } => {
-                let texts: Vec<String> = problems.iter().map(crate::post::Problem::text).collect();
+                let texts: Vec<String> = problems.iter().map(Problem::text).collect();
                 let error = format!("errors and no post: {}", texts.join("; "));
-                let refusal = Refusal { reason: crate::post::reason::ERRORS, error };
-                out.refuse(&refusal, refused(name, source, *number, *started, bytes, None));
+                out.refuse(&Refusal { reason: reason::ERRORS, error }, letter(bytes));
             }
-            Found::Refused { refusal, bytes } => {
-                out.refuse(&refusal, refused(name, source, *number, *started, bytes, None));
-            }
+            Found::Refused { refusal, bytes } => out.refuse(&refusal, letter(bytes)),
         });
     }
 
     fn refuse(&mut self, refusal: &Refusal, value: Bytes, length: Option<u64>) {
-        let refused = refused(&self.name, &self.source, self.line, self.started, value, length);
+        let Some(Leaf { name, line, .. }) = &self.leaf else { return };
+        let File { source, .. } = &*self.file;
+        let refused = refused(name, source, *line, self.config.started, value, length);
         self.out.refuse(refusal, refused);
     }
 }
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The reason of a dead letter for a line that is too long.
+const LINE_TOO_LONG: &str = "line-too-long";
 
 fn too_long(length: u64, bound: usize) -> String {
     format!(
@@ -243,7 +309,7 @@ fn refused<'a>(
     Refused { kind: LINE_REFUSED, source, key, time: started, value, extensions }
 }
 
-impl Output {
+impl Output<'_> {
     fn push(&mut self, record: Outgoing) {
         self.batch.bytes += record.size();
         self.batch.records.push(record);
@@ -259,21 +325,35 @@ impl Output {
 
     fn end_line(&mut self, consumed: u64) {
         self.current.lines = 1;
-        self.batch.end += consumed;
+        self.batch.end.offset += consumed;
+        self.batch.end.line += 1;
         self.add_current();
+    }
+
+    /// A file with lines has ended, or one that is passed over: the next begins.
+    fn end_leaf(&mut self, leaf: u64) {
+        self.batch.end = Mark { leaf: leaf + 1, ..Mark::default() };
     }
 
     fn add_current(&mut self) {
         let current = std::mem::take(&mut self.current);
-        self.batch.counts.add(&current);
+        self.batch.found.counts.add(&current);
     }
 
     fn send(&mut self) {
-        if self.stopped || (self.batch.records.is_empty() && self.batch.counts.lines == 0) {
+        if self.batch.records.is_empty() && self.batch.found == Findings::default() {
             return;
         }
         let next = Batch { end: self.batch.end, ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
-        self.stopped = self.sender.blocking_send(Parsed::Batch(batch)).is_err();
+        self.tell(Report::Batch(Box::new(batch)));
+    }
+
+    fn tell(&mut self, report: Report) {
+        if !self.stopped {
+            let (file, member) = (self.file, self.member);
+            let told = self.sender.blocking_send(News::Member { file, member, report });
+            self.stopped = told.is_err();
+        }
     }
 }

@@ -1,251 +1,273 @@
-//! Reading, parsing and publishing one file, all at the same time.
+//! What the threads read goes to the log, and what the log acknowledges moves the files on.
 
-use std::io;
-use std::sync::{Arc, mpsc as thread_channel};
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowerbird_stream::EventLog;
+use bowerbird_stream::log::Outgoing;
 use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
-use tokio::sync::{mpsc, oneshot};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::blocks::{Block, Blocks, Broken};
 use super::checkpoint::{Checkpoint, Store};
-use super::config::Input;
-use super::file::Import;
-use super::input::{self, Opened};
-use super::parse::{Batch, Parsed, Parser, ParserConfig};
-use crate::post::Reader;
-use crate::publish::Unpublished;
+use super::config::ArchiveConfig;
+use super::file::{File, Open, is_finished};
+use super::gate::Gate;
+use super::list::News;
+use super::parse::{Batch, Report};
+use super::progress::Progress;
+use super::summary::{FileSummary, Outcome, Summary};
+use super::tracker::{MAX_UNREADABLE, Tracker};
+use crate::publish::{Publisher, Unpublished};
 
-/// How often the checkpoint is written.
+/// How often the checkpoint of a file is written.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// Blocks, and batches, that wait for the next stage.
-const QUEUE: usize = 2;
+/// How much may be under way, however small it is.
+const MAX_UNDER_WAY: usize = 256;
 
-/// How reading a file ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// At its end.
-    Complete,
-    /// It is damaged or cut; what is before is imported.
-    Broken(String),
-    /// It can't be opened.
-    Unreadable(String),
-    /// The log refuses what is in it.
-    Refused(String),
-    /// Shutdown.
-    Interrupted,
-}
-
-/// The import of one file at work.
+/// One import.
 pub struct Pipeline<'a, L> {
-    pub import: &'a Import<'a, L>,
-    pub store: Option<&'a Store>,
-    pub source: &'a str,
+    /// The way to the log.
+    pub publisher: &'a Publisher<L>,
+    /// How.
+    pub config: &'a ArchiveConfig,
+    /// Counts.
+    pub progress: &'a Arc<Progress>,
+    /// The shutdown.
+    pub cancel: &'a CancellationToken,
+    /// How far the listing may go.
+    pub gate: &'a Gate,
+    /// When it began.
+    pub started: Timestamp,
+    /// Files under way.
+    pub open: BTreeMap<u64, Open>,
+    /// What became of the others.
+    pub summary: Summary,
 }
 
-/// What the reading thread hands on.
-enum Read {
-    /// A block; whether it is to be passed on as it comes.
-    Block(Block, bool),
-    End(Option<Broken>),
+/// What is under way to the log, or waits for what is before it.
+enum Sent {
+    News(News),
+    Batch { file: u64, member: u64, batch: Box<Batch>, result: Result<u64, Unpublished> },
+    Fact { summary: Box<FileSummary>, result: Result<(), Unpublished> },
 }
 
-/// The threads of one file.
-struct Threads {
-    parsed: mpsc::Receiver<Parsed>,
-    opened: oneshot::Receiver<Result<bool, String>>,
-    handles: Vec<JoinHandle<()>>,
-}
+type UnderWay<'a> = FuturesOrdered<BoxFuture<'a, Sent>>;
 
 impl<L: EventLog> Pipeline<'_, L> {
-    /// Imports from `checkpoint` on; gives how far everything is acknowledged.
-    pub async fn run(
-        &self,
-        input: Input,
-        plain: bool,
-        reader: Reader,
-        checkpoint: Checkpoint,
-    ) -> (Checkpoint, Ending) {
-        let threads = match self.start(input, plain, reader, &checkpoint) {
-            Ok(threads) => threads,
-            Err(error) => {
-                return (checkpoint, Ending::Unreadable(format!("no thread for it: {error}")));
-            }
-        };
-        let Threads { parsed, opened, handles } = threads;
-        // A pipe opens when its writer comes, which may be never.
-        let opened = tokio::select! {
-            biased;
-            opened = opened => opened,
-            () = self.import.cancel.cancelled() => return (checkpoint, Ending::Interrupted),
-        };
-        let live = match opened {
-            Ok(Ok(live)) => live,
-            Ok(Err(error)) => return (checkpoint, Ending::Unreadable(error)),
-            Err(_) => return (checkpoint, Ending::Unreadable("its reader stopped".to_owned())),
-        };
-        let done = self.publish(parsed, checkpoint).await;
-        // A thread that waits for the next line of a pipe can't be woken; it ends with the process.
-        if !live {
-            tokio::task::spawn_blocking(|| handles.into_iter().for_each(|one| drop(one.join())))
-                .await
-                .ok();
+    /// Takes the news until there are no more, several batches at a time, and settles them in
+    /// order. Gives whether it came to the end, and was not interrupted.
+    pub async fn run(&mut self, news: mpsc::Receiver<News>) -> bool {
+        let refused = self.take(news).await;
+        self.gate.close();
+        let whole = refused.is_none() && !self.cancel.is_cancelled();
+        // Whatever is not over now was interrupted, or what read it is gone.
+        for (_, mut open) in std::mem::take(&mut self.open) {
+            let lost = whole.then(|| "what reads it has failed".to_owned());
+            open.unreadable = refused.clone().or(open.unreadable).or(lost);
+            save(&mut open).await;
+            self.push(open.summary());
         }
-        done
+        self.summary.files.sort_by_key(|file| file.number);
+        self.summary.interrupted = !whole;
+        whole
     }
 
-    fn start(
-        &self,
-        input: Input,
-        plain: bool,
-        reader: Reader,
-        checkpoint: &Checkpoint,
-    ) -> io::Result<Threads> {
-        let config = self.import.config;
-        let (sender, parsed) = mpsc::channel(QUEUE);
-        let (opening, opened) = oneshot::channel();
-        let (reading, blocks) = thread_channel::sync_channel(QUEUE);
-        let parser = Parser::new(
-            ParserConfig {
-                reader,
-                name: input.name(),
-                source: self.source.to_owned(),
-                started: self.import.started,
-                max_line_bytes: config.max_line_bytes,
-                batch_bytes: config.batch_bytes,
-                offset: checkpoint.offset,
-                line: checkpoint.counts.lines,
-            },
-            sender,
-        );
-        let (offset, max_line_bytes) = (checkpoint.offset, config.max_line_bytes);
-        let (window_log_max, progress) =
-            (config.zstd_window_log_max, Arc::clone(self.import.progress));
-        let read = move || match input::open(&input, offset, plain, window_log_max, &progress) {
-            Err(error) => drop(opening.send(Err(error.to_string()))),
-            Ok(Opened { reader, live }) => {
-                opening.send(Ok(live)).ok();
-                read(Blocks::new(reader, max_line_bytes, live), live, &reading);
-            }
-        };
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        Ok(Threads {
-            parsed,
-            opened,
-            handles: vec![
-                thread("archive-read").spawn(read)?,
-                thread("archive-parse").spawn(move || parse(parser, &blocks))?,
-            ],
-        })
-    }
-
-    /// Publishes batches as they come, several at a time, and acknowledges them in order.
-    async fn publish(
-        &self,
-        mut parsed: mpsc::Receiver<Parsed>,
-        mut checkpoint: Checkpoint,
-    ) -> (Checkpoint, Ending) {
-        let Import { publisher, config, cancel, .. } = self.import;
-        let mut under_way = FuturesOrdered::new();
-        let mut in_flight = 0;
-        let mut ending = None;
-        let mut saved = Instant::now();
+    /// Gives why the log refuses, if it does.
+    async fn take(&mut self, mut news: mpsc::Receiver<News>) -> Option<String> {
+        let (publisher, cancel) = (self.publisher, self.cancel);
+        let mut under_way: UnderWay<'_> = FuturesOrdered::new();
+        let (mut in_flight, mut ended) = (0, false);
         loop {
-            tokio::select! {
+            let room =
+                in_flight < self.config.max_in_flight_bytes && under_way.len() < MAX_UNDER_WAY;
+            let settled = tokio::select! {
                 biased;
-                Some((batch, result)) = under_way.next() => {
-                    let batch: Batch = batch;
-                    in_flight -= batch.bytes;
-                    match result {
-                        Ok(too_large) => self.acknowledged(&mut checkpoint, batch, too_large),
-                        Err(Unpublished::Stopped) => return (checkpoint, Ending::Interrupted),
-                        Err(Unpublished::Log(error)) => {
-                            return (checkpoint, Ending::Refused(error.to_string()));
-                        }
-                    }
-                    if saved.elapsed() >= CHECKPOINT_INTERVAL {
-                        self.save(&checkpoint).await;
-                        saved = Instant::now();
-                    }
+                Some(sent) = under_way.next() => sent,
+                () = cancel.cancelled(), if !ended => {
+                    ended = true;
+                    continue;
                 }
-                () = cancel.cancelled(), if ending.is_none() => {
-                    ending = Some(Ending::Interrupted);
-                }
-                next = parsed.recv(), if ending.is_none() && in_flight < config.max_in_flight_bytes => {
-                    match next {
-                        Some(Parsed::Batch(mut batch)) => {
+                next = news.recv(), if !ended && room => {
+                    let Some(next) = next else {
+                        ended = true;
+                        continue;
+                    };
+                    under_way.push_back(match next {
+                        News::Member { file, member, report: Report::Batch(mut batch) } => {
                             in_flight += batch.bytes;
                             let records = std::mem::take(&mut batch.records);
-                            under_way.push_back(async move {
-                                let result = publisher.publish(records, cancel).await;
-                                (batch, result.map(|published| published.too_large))
-                            });
+                            async move {
+                                let published = publisher.publish(records, cancel).await;
+                                let result = published.map(|published| published.too_large);
+                                Sent::Batch { file, member, batch, result }
+                            }
+                            .boxed()
                         }
-                        Some(Parsed::End(None)) => ending = Some(Ending::Complete),
-                        Some(Parsed::End(Some(error))) => ending = Some(Ending::Broken(error)),
-                        None => ending = Some(Ending::Unreadable("its reader stopped".to_owned())),
+                        news => std::future::ready(Sent::News(news)).boxed(),
+                    });
+                    continue;
+                }
+                else => return None,
+            };
+            let over = match settled {
+                Sent::News(news) => self.news(news),
+                Sent::Batch { file, member, batch, result } => {
+                    in_flight -= batch.bytes;
+                    match result {
+                        Ok(too_large) => self.acknowledged(file, member, batch, too_large).await,
+                        Err(Unpublished::Stopped) => return None,
+                        Err(Unpublished::Log(error)) => return Some(error.to_string()),
+                    }
+                    None
+                }
+                Sent::Fact { summary, result } => match result {
+                    Ok(()) => {
+                        self.finish(summary).await;
+                        None
+                    }
+                    Err(Unpublished::Stopped) => return None,
+                    Err(Unpublished::Log(error)) => return Some(error.to_string()),
+                },
+            };
+            if let Some(file) = over
+                && let Some((summary, record)) = self.conclude(file).await
+            {
+                let publishing = async move {
+                    let published = publisher.publish(vec![record], cancel).await;
+                    Sent::Fact { summary, result: published.map(|_| ()) }
+                };
+                under_way.push_back(publishing.boxed());
+            }
+        }
+    }
+
+    /// Gives the file that is over now, if one is.
+    fn news(&mut self, news: News) -> Option<u64> {
+        match news {
+            News::Begun { file, checkpoint, store } => {
+                self.begin(file, *checkpoint, store);
+                None
+            }
+            News::Ended(summary) => {
+                self.push(*summary);
+                None
+            }
+            News::Listed { file, members, unreadable } => {
+                let open = self.open.get_mut(&file)?;
+                open.tracker.listed(members);
+                open.unreadable = open.unreadable.take().or(unreadable);
+                open.tracker.is_over().then_some(file)
+            }
+            News::Member { file, member, report } => {
+                let open = self.open.get_mut(&file)?;
+                match report {
+                    // Batches go to the log before they come here.
+                    Report::Batch(_) | Report::Done => open.tracker.done(member),
+                    Report::Unreadable(error) => {
+                        open.tracker.unreadable(member);
+                        open.unreadable.get_or_insert(error);
+                        if open.tracker.unreadables() >= MAX_UNREADABLE {
+                            self.gate.give_up(file);
+                        }
                     }
                 }
-                else => break,
+                self.gate.advance(file, open.tracker.first());
+                open.tracker.is_over().then_some(file)
             }
         }
-        (checkpoint, ending.unwrap_or(Ending::Interrupted))
     }
 
-    fn acknowledged(&self, checkpoint: &mut Checkpoint, batch: Batch, too_large: u64) {
-        let Batch { mut counts, end, .. } = batch;
+    fn begin(&mut self, file: Arc<File>, checkpoint: Checkpoint, store: Option<Store>) {
+        self.progress.set_file(&file.name);
+        let found = checkpoint.all();
+        let resumed = checkpoint.before > 0 || !checkpoint.parts.is_empty();
+        if resumed {
+            let lines = found.counts.lines;
+            self.progress.add_counts(&found.counts);
+            tracing::info!(file = file.name, lines, "import goes on");
+        }
+        // Two files with the same content keep one checkpoint: the first does.
+        let taken = self.open.values().any(|open| store.is_some() && open.store == store);
+        let now = Instant::now();
+        let open = Open {
+            tracker: Tracker::new(checkpoint),
+            store: store.filter(|_| !taken && self.config.keep_checkpoints),
+            begun: now,
+            saved: now,
+            resumed_after_line: resumed.then_some(found.counts.lines),
+            unreadable: None,
+            file,
+        };
+        self.open.insert(open.file.number, open);
+    }
+
+    async fn acknowledged(&mut self, file: u64, member: u64, batch: Box<Batch>, too_large: u64) {
+        let Some(open) = self.open.get_mut(&file) else { return };
+        let Batch { mut found, end, .. } = *batch;
         if too_large > 0 {
             // They were counted as what they were read as, most likely posts.
-            counts.posts = counts.posts.saturating_sub(too_large);
-            counts.add_dead_letters("too-large", too_large);
+            found.counts.posts = found.counts.posts.saturating_sub(too_large);
+            found.counts.add_dead_letters("too-large", too_large);
         }
-        self.import.progress.add_counts(&counts);
-        checkpoint.offset = end;
-        checkpoint.counts.add(&counts);
-    }
-
-    /// Keeps the checkpoint. A folder that can't be written to is no reason to stop importing.
-    pub async fn save(&self, checkpoint: &Checkpoint) {
-        let kept = self.store.filter(|_| self.import.config.keep_checkpoints);
-        let Some(store) = kept.cloned() else { return };
-        let checkpoint: Checkpoint = checkpoint.clone();
-        let saving = tokio::task::spawn_blocking(move || store.save(&checkpoint));
-        if let Ok(Err(error)) = saving.await {
-            tracing::warn!(%error, "checkpoint not written; a resumption begins further back");
+        self.progress.add_counts(&found.counts);
+        open.tracker.acknowledged(member, end, &found);
+        if open.saved.elapsed() >= CHECKPOINT_INTERVAL {
+            open.saved = Instant::now();
+            save(open).await;
         }
     }
-}
 
-fn read(
-    mut blocks: Blocks<Box<dyn io::Read>>,
-    live: bool,
-    sender: &thread_channel::SyncSender<Read>,
-) {
-    loop {
-        let (next, last) = match blocks.next() {
-            Ok(Some(block)) => (Read::Block(block, live), false),
-            Ok(None) => (Read::End(None), true),
-            Err(broken) => (Read::End(Some(broken)), true),
-        };
-        // Nobody listens any more: the import was stopped.
-        if sender.send(next).is_err() || last {
-            return;
+    /// A file is over: what is to be told of it, if anything.
+    async fn conclude(&mut self, file: u64) -> Option<(Box<FileSummary>, Outgoing)> {
+        let open = self.open.get(&file)?;
+        open.file.counter.fill(open.file.size());
+        let summary = Box::new(open.summary());
+        if is_finished(summary.outcome) {
+            let record = open.fact(&summary, self.started);
+            return Some((summary, record));
         }
+        let mut open = self.open.remove(&file)?;
+        if summary.outcome != Outcome::PassedOver {
+            save(&mut open).await;
+        }
+        self.push(*summary);
+        None
     }
-}
 
-fn parse(mut parser: Parser, blocks: &thread_channel::Receiver<Read>) {
-    for read in blocks {
-        match read {
-            Read::Block(block, live) => {
-                if !parser.block(block, live) {
-                    return;
-                }
+    /// What is told of a file is in the log.
+    async fn finish(&mut self, summary: Box<FileSummary>) {
+        let Some(mut open) = self.open.remove(&summary.number) else { return };
+        open.tracker.finish();
+        save(&mut open).await;
+        self.push(*summary);
+    }
+
+    fn push(&mut self, file: FileSummary) {
+        match (&file.error, file.outcome) {
+            (Some(why), Outcome::PassedOver) => {
+                tracing::warn!(file = file.file, why, "passed over");
             }
-            Read::End(broken) => return parser.finish(broken),
+            (Some(error), _) => {
+                tracing::error!(file = file.file, error, "archive not imported completely");
+            }
+            (None, _) => {}
         }
+        self.summary.push(file);
+    }
+}
+
+/// Keeps the checkpoint of a file. A folder that can't be written to is no reason to stop
+/// importing.
+async fn save(open: &mut Open) {
+    let Some(store) = open.store.clone() else { return };
+    let checkpoint = open.tracker.checkpoint().clone();
+    let saving = tokio::task::spawn_blocking(move || store.save(&checkpoint));
+    if let Ok(Err(error)) = saving.await {
+        tracing::warn!(%error, "checkpoint not written; a resumption begins further back");
     }
 }

@@ -16,8 +16,14 @@ pub struct Counts {
     pub control_lines: u64,
     /// Posts published. A line may hold many.
     pub posts: u64,
+    /// Those of the posts whose id was seen before in this import: of one import that was not
+    /// interrupted, posts less duplicates are documents. Counted as far as memory reaches, which
+    /// is about two million posts back.
+    pub duplicates: u64,
     /// Compliance notices published.
     pub notices: u64,
+    /// Those of the notices that a post or a user was deleted.
+    pub deletes: u64,
     /// Dead letters published, by reason.
     pub dead_letters: BTreeMap<String, u64>,
     /// When the first of the posts was made.
@@ -38,7 +44,9 @@ impl Counts {
         self.blank_lines += other.blank_lines;
         self.control_lines += other.control_lines;
         self.posts += other.posts;
+        self.duplicates += other.duplicates;
         self.notices += other.notices;
+        self.deletes += other.deletes;
         for (reason, count) in &other.dead_letters {
             self.add_dead_letters(reason, *count);
         }
@@ -46,8 +54,9 @@ impl Counts {
         self.last_post = self.last_post.max(other.last_post);
     }
 
-    pub(super) fn add_post(&mut self, created: Timestamp) {
+    pub(super) fn add_post(&mut self, created: Timestamp, seen: bool) {
         self.posts += 1;
+        self.duplicates += u64::from(seen);
         self.first_post = Some(self.first_post.map_or(created, |first| first.min(created)));
         self.last_post = self.last_post.max(Some(created));
     }
@@ -61,6 +70,79 @@ impl Counts {
     }
 }
 
+/// How many problems and names are kept one by one; the others are counted.
+const MAX_NAMED: usize = 100;
+
+/// What is wrong with a file, or with a member of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Its name, with the containers that it is in.
+    pub member: String,
+    /// What is wrong, and what to do; for people.
+    pub error: String,
+}
+
+/// What was found in a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Findings {
+    /// What the lines hold.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Files with lines: the members of a container, or the file itself.
+    pub members: u64,
+    /// Members that are damaged, cut, or in no form that is read here. What could be read of them
+    /// is in the log, and each is a dead letter.
+    pub damaged: u64,
+    /// The first of these, with what is wrong.
+    pub problems: Vec<Problem>,
+    /// Members without any JSON object, such as pictures and notes: they were passed over.
+    pub foreign: u64,
+    /// The first of these.
+    pub passed_over: Vec<String>,
+}
+
+impl Findings {
+    /// Adds others to these.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.members += other.members;
+        self.damaged += other.damaged;
+        self.foreign += other.foreign;
+        let room = MAX_NAMED.saturating_sub(self.problems.len());
+        self.problems.extend(other.problems.iter().take(room).cloned());
+        let room = MAX_NAMED.saturating_sub(self.passed_over.len());
+        self.passed_over.extend(other.passed_over.iter().take(room).cloned());
+    }
+
+    pub(super) fn problem(&mut self, member: &str, error: &str) {
+        self.damaged += 1;
+        if self.problems.len() < MAX_NAMED {
+            self.problems.push(Problem { member: member.to_owned(), error: error.to_owned() });
+        }
+    }
+
+    pub(super) fn pass_over(&mut self, member: &str) {
+        self.foreign += 1;
+        if self.passed_over.len() < MAX_NAMED {
+            self.passed_over.push(member.to_owned());
+        }
+    }
+
+    /// What is wrong with `file`, if anything; for people.
+    pub(super) fn trouble(&self, file: &str) -> Option<String> {
+        let first = self.problems.first()?;
+        if self.damaged == 1 && first.member == file {
+            return Some(first.error.clone());
+        }
+        let what = match self.damaged {
+            1 => "one member is damaged or not read".to_owned(),
+            damaged => format!("{damaged} members are damaged or not read, the first"),
+        };
+        Some(format!("{what}: {}: {}", first.member, first.error))
+    }
+}
+
 /// How the import of one file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,8 +153,10 @@ pub enum Outcome {
     Empty,
     /// It was imported completely before, and this import goes on from there.
     Skipped,
-    /// It ends too early or is damaged; everything before that is in the log.
+    /// It, or a member of it, ends too early or is damaged; everything else is in the log.
     Truncated,
+    /// Nobody named it, and it holds no JSON object, or is no file.
+    PassedOver,
     /// It was interrupted; `--resume` goes on.
     Interrupted,
     /// It can't be read, or the log refuses.
@@ -82,6 +166,9 @@ pub enum Outcome {
 /// What the import of one file did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileSummary {
+    /// Its place among the files of the import.
+    #[serde(skip)]
+    pub(super) number: u64,
     /// Its name.
     pub file: String,
     /// How it ended.
@@ -90,32 +177,115 @@ pub struct FileSummary {
     pub error: Option<String>,
     /// What was found; after a resumption with what was found before it.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub found: Findings,
     /// The line after which a resumption began.
     pub resumed_after_line: Option<u64>,
     /// How long it took.
     pub seconds: f64,
 }
 
+impl FileSummary {
+    /// Of which nothing is known yet.
+    pub(super) fn new(number: u64, file: String, outcome: Outcome) -> Self {
+        Self {
+            number,
+            file,
+            outcome,
+            error: None,
+            found: Findings::default(),
+            resumed_after_line: None,
+            seconds: 0.0,
+        }
+    }
+}
+
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Each file, in order.
+    /// Each file, in order; of more than [`MAX_FILES`] those that did not end well, and the first
+    /// others.
     pub files: Vec<FileSummary>,
+    /// How many files are not among them.
+    pub more_files: u64,
+    /// How many files did not end well.
+    pub failed_files: u64,
+    /// It was stopped before the end, perhaps before some files were begun.
+    pub interrupted: bool,
     /// All of them together.
     pub total: Counts,
 }
 
+/// How many files a summary names that ended well, and how many others. It bounds memory; the
+/// journal has a fact for each.
+pub const MAX_FILES: usize = 10_000;
+
 impl Summary {
     /// Whether everything in every file is in the log, as events or as dead letters.
     pub fn succeeded(&self) -> bool {
-        let fine =
-            |outcome| matches!(outcome, Outcome::Complete | Outcome::Empty | Outcome::Skipped);
-        self.files.iter().all(|file| fine(file.outcome))
+        self.failed_files == 0 && !self.interrupted
+    }
+
+    /// Of an import that could not begin.
+    pub(super) fn failed(error: String) -> Self {
+        let mut summary = Self::default();
+        let file = FileSummary::new(0, "-".to_owned(), Outcome::Failed);
+        summary.push(FileSummary { error: Some(error), ..file });
+        summary
     }
 
     pub(super) fn push(&mut self, file: FileSummary) {
-        self.total.add(&file.counts);
-        self.files.push(file);
+        self.total.add(&file.found.counts);
+        let fine = match file.outcome {
+            Outcome::Complete | Outcome::Empty | Outcome::Skipped | Outcome::PassedOver => true,
+            Outcome::Truncated | Outcome::Interrupted | Outcome::Failed => false,
+        };
+        self.failed_files += u64::from(!fine);
+        let named = self.files.len() as u64;
+        let failed = self.failed_files.min(MAX_FILES as u64);
+        if named < MAX_FILES as u64 + failed {
+            self.files.push(file);
+        } else {
+            self.more_files += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_of_very_many_files_is_bounded_and_names_what_went_wrong() {
+        let mut summary = Summary::default();
+        for number in 0..3 * MAX_FILES {
+            let outcome = if number % 10 == 9 { Outcome::Failed } else { Outcome::Complete };
+            let mut file = FileSummary::new(number as u64, number.to_string(), outcome);
+            file.found.counts.lines = 1;
+            summary.push(file);
+        }
+        assert!(!summary.succeeded());
+        let named = |outcome| summary.files.iter().filter(|file| file.outcome == outcome).count();
+        assert_eq!(named(Outcome::Failed), 3 * MAX_FILES / 10);
+        assert_eq!(summary.files.len() as u64 + summary.more_files, 3 * MAX_FILES as u64);
+        assert!(summary.files.len() <= 2 * MAX_FILES);
+        assert_eq!(summary.total.lines, 3 * MAX_FILES as u64);
+    }
+
+    #[test]
+    fn findings_are_bounded_and_count_all() {
+        let mut one = Findings::default();
+        for number in 0..70 {
+            one.problem(&format!("a.tar/{number}"), "is cut");
+            one.pass_over("a.tar/note");
+        }
+        let mut all = one.clone();
+        all.add(&one);
+        assert_eq!((all.damaged, all.problems.len()), (140, MAX_NAMED));
+        assert_eq!((all.foreign, all.passed_over.len()), (140, MAX_NAMED));
+        assert_eq!(
+            all.trouble("a.tar").unwrap(),
+            "140 members are damaged or not read, the first: a.tar/0: is cut"
+        );
+        assert_eq!(Findings::default().trouble("a.tar"), None);
     }
 }

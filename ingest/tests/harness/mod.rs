@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod archives;
 pub mod flaky;
 
 use std::time::Duration;

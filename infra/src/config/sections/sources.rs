@@ -1,5 +1,6 @@
 //! `[x]`, `[aurin]`, `[archive]`
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -103,6 +104,10 @@ pub struct Dataset {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArchiveSection {
+    /// How many files, or members of a tar or zip, are read at once. Each takes two threads and
+    /// some 7 MiB, and a .zst its window. One for each processor, at most four, unless it is set.
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<NonZeroUsize>,
     /// The longest line that is read, in bytes; a longer one becomes a dead letter without its
     /// content.
     #[schemars(range(min = 1_024, max = 1_073_741_824))]
@@ -111,7 +116,7 @@ pub struct ArchiveSection {
     #[schemars(range(min = 1_048_576, max = 1_073_741_824))]
     pub max_in_flight_bytes: usize,
     /// The largest window that a .zst file may need, as a power of two in bytes. Files made by
-    /// `zstd --long=31` need 31, which is 2 GiB of memory.
+    /// `zstd --long=31` need 31, which is 2 GiB of memory for each worker.
     #[schemars(range(min = 10, max = 31))]
     pub zstd_window_log_max: u32,
 }
@@ -184,6 +189,11 @@ impl Default for AurinSection {
 
 impl Default for ArchiveSection {
     fn default() -> Self {
-        Self { max_line_bytes: 16 << 20, max_in_flight_bytes: 16 << 20, zstd_window_log_max: 27 }
+        Self {
+            workers: None,
+            max_line_bytes: 16 << 20,
+            max_in_flight_bytes: 16 << 20,
+            zstd_window_log_max: 27,
+        }
     }
 }
