@@ -306,3 +306,40 @@ async fn files_of_one_name_are_told_apart() {
     assert_eq!(summary.total.duplicates, summary.total.posts / 2);
     assert_eq!(summary.total.dead_letters["not-json"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hostile_or_broken_from_its_first_byte_is_told_and_bounded() {
+    let (bytes, ids) = lines_from(1, 20);
+    let good = ("good.json.gz", gzip(&bytes));
+    // A name of 64 MiB, which is little when it is compressed.
+    let mut name = tar::Header::new_gnu();
+    name.set_entry_type(tar::EntryType::GNULongName);
+    name.set_size(64 << 20);
+    name.set_cksum();
+    let mut named = tar(&[good.clone()]);
+    named.truncate(named.len() - 1024);
+    named.extend_from_slice(name.as_bytes());
+    named.resize(named.len() + (64 << 20), b'x');
+    let mut torn = gzip(&bytes);
+    torn[3..].fill(0xff);
+    let mut deep = bytes.clone();
+    for _ in 0..12 {
+        deep = tar(&[("a", deep)]);
+    }
+    for (name, bytes, member, part) in [
+        ("name.tar", named.clone(), "", "a header of it has more than"),
+        ("name.tar.gz", gzip(&named), "", "a header of it has more than"),
+        ("torn.tar", tar(&[("a.json.gz", torn), good.clone()]), "/a.json.gz", "damaged"),
+        ("deep.tar.gz", gzip(&tar(&[good.clone(), ("b", deep)])), "/b/a/a/a/a/a/a", "deep"),
+    ] {
+        let test = TestLog::new().await;
+        let path = write(test.folder.path(), name, &bytes);
+        let (summary, _) = run(&test.log, config([path])).await;
+        let file = &summary.files[0];
+        assert_eq!(file.outcome, Outcome::Truncated, "{name}: {file:#?}");
+        let problem = &file.found.problems[0];
+        assert!(problem.member.starts_with(&format!("{name}{member}")), "{problem:?}");
+        assert!(problem.error.contains(part), "{problem:?}");
+        assert_eq!(keys(&test, topic::POSTS).await, ids, "{name}");
+    }
+}

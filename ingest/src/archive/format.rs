@@ -116,17 +116,13 @@ impl<'r> Peeked<'r> {
         Format::of(&self.head)
     }
 
-    /// Whether a line near its beginning begins an object. Other files lie beside archives:
-    /// pictures, notes, what a system leaves behind.
-    pub fn holds_objects(&mut self) -> bool {
+    /// Whether a line near its beginning begins an object, or it can't be told. Other files lie
+    /// beside archives: pictures, notes, what a system leaves behind. What is empty or can't be
+    /// read is none of these.
+    pub fn may_hold_objects(&mut self) -> bool {
         let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(begins_with_object);
         self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
-        found(&self.head)
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.head.is_empty() && matches!(self.ended, Some(Ok(())))
+        self.head.is_empty() || matches!(self.ended, Some(Err(_))) || found(&self.head)
     }
 
     fn look(&mut self, enough: impl Fn(&[u8]) -> bool) {
@@ -196,12 +192,11 @@ mod tests {
             (&b"\xef\xbb\xbf \n{}"[..], true),
             (b"broken\n  {\"id\":1}\n", true),
             (b"a,b\n1,2\n", false),
-            (b"", false),
+            (b"", true),
         ] {
             let mut rest = bytes;
             let mut peeked = Peeked::new(&mut rest);
-            assert_eq!(peeked.holds_objects(), objects, "{bytes:?}");
-            assert_eq!(peeked.is_empty(), bytes.is_empty());
+            assert_eq!(peeked.may_hold_objects(), objects, "{bytes:?}");
             let mut all = Vec::new();
             peeked.read_to_end(&mut all).unwrap();
             assert_eq!(all, bytes);

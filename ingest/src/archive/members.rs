@@ -3,8 +3,10 @@
 //! A member is a part of the file, so each can be read by itself, also while others are, and those
 //! that need not be read cost nothing. Only one header is in memory at a time.
 
+use std::cell::Cell;
 use std::error::Error;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 use rawzip::{CompressionMethod, ZipArchive, ZipLocator};
 
@@ -131,9 +133,10 @@ pub fn of_tar<E>(
     range: &Range,
     mut take: impl FnMut(&[u8], Member) -> Result<(), E>,
 ) -> Result<(), Failed<E>> {
-    let mut archive = tar::Archive::new(range.part(0, range.len()));
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
+    let headers = Headers::default();
+    let mut archive = tar::Archive::new(headers.of(range.part(0, range.len())));
+    let mut entries = archive.entries_with_seek()?;
+    while let Some(entry) = headers.next(&mut entries)? {
         let path = entry.path_bytes();
         let kind = entry.header().entry_type();
         let member = if kind.is_gnu_sparse() {
@@ -148,6 +151,64 @@ pub fn of_tar<E>(
         take(&path, member).map_err(Failed::Taker)?;
     }
     Ok(())
+}
+
+/// How much may stand before a member of a tar: its header, and others that tell a longer name.
+/// The names themselves are read into memory, and may claim to be of any length.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Bounds what is read of a tar before each of its members.
+#[derive(Debug, Default)]
+pub struct Headers {
+    left: Rc<Cell<Option<u64>>>,
+}
+
+impl Headers {
+    /// A tar whose headers are bounded.
+    pub fn of<R>(&self, inner: R) -> Bounded<R> {
+        Bounded { inner, left: Rc::clone(&self.left) }
+    }
+
+    /// The next member. Nothing may be left unread of the one before, but where it is sought over.
+    ///
+    /// # Errors
+    /// When its header can't be read.
+    pub fn next<T>(
+        &self,
+        entries: &mut impl Iterator<Item = io::Result<T>>,
+    ) -> io::Result<Option<T>> {
+        self.left.set(Some(MAX_HEADER_BYTES));
+        let next = entries.next().transpose();
+        self.left.set(None);
+        next
+    }
+}
+
+/// Something of which only so much is read at times.
+#[derive(Debug)]
+pub struct Bounded<R> {
+    inner: R,
+    left: Rc<Cell<Option<u64>>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        if let Some(left) = self.left.get() {
+            let left = left.checked_sub(read as u64).ok_or_else(|| {
+                let text = format!("a header of it has more than {MAX_HEADER_BYTES} bytes");
+                io::Error::new(ErrorKind::InvalidData, text)
+            })?;
+            self.left.set(Some(left));
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Bounded<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
 }
 
 /// Whether a member of a tar is a file of its own. Links name others, which are there themselves.

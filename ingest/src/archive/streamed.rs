@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
 use rawzip::CompressionMethod;
 
-use super::members::{Check, Checked, Failed, Method, is_file};
+use super::members::{Check, Checked, Failed, Headers, Method, is_file};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -23,15 +23,18 @@ pub fn of_tar<E>(
     reader: &mut dyn Read,
     mut take: impl FnMut(&[u8], Streamed<'_>) -> Result<(), E>,
 ) -> Result<(), Failed<E>> {
-    let mut archive = tar::Archive::new(reader);
-    for entry in archive.entries()? {
-        let entry = entry?;
+    let headers = Headers::default();
+    let mut archive = tar::Archive::new(headers.of(reader));
+    let mut entries = archive.entries()?;
+    while let Some(entry) = headers.next(&mut entries)? {
         let kind = entry.header().entry_type();
         let path = entry.path_bytes().into_owned();
+        let size = entry.size();
+        let mut member = Exact::new(entry, size);
         if is_file(kind, &path) || kind.is_gnu_sparse() {
-            let size = entry.size();
-            take(&path, Ok(&mut Exact::new(entry, size))).map_err(Failed::Taker)?;
+            take(&path, Ok(&mut member)).map_err(Failed::Taker)?;
         }
+        io::copy(&mut member, &mut io::sink())?;
     }
     Ok(())
 }

@@ -150,8 +150,7 @@ impl Walk<'_> {
         match peeked.format() {
             Format::Lines => {
                 let goes_on = self.is_next() && self.from.offset > 0;
-                // What is empty is told as such, whoever named it.
-                if self.picky && !goes_on && !peeked.is_empty() && !peeked.holds_objects() {
+                if self.picky && !goes_on && !peeked.may_hold_objects() {
                     return self.foreign(name);
                 }
                 if goes_on && let Err(error) = skip(&mut peeked, self.from.offset) {
