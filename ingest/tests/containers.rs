@@ -327,8 +327,8 @@ async fn what_is_hostile_or_broken_from_its_first_byte_is_told_and_bounded() {
         deep = tar(&[("a", deep)]);
     }
     for (name, bytes, member, part) in [
-        ("name.tar", named.clone(), "", "a header of it has more than"),
-        ("name.tar.gz", gzip(&named), "", "a header of it has more than"),
+        ("name.tar", named.clone(), "", "before a member there are more"),
+        ("name.tar.gz", gzip(&named), "", "before a member there are more"),
         ("torn.tar", tar(&[("a.json.gz", torn), good.clone()]), "/a.json.gz", "damaged"),
         ("deep.tar.gz", gzip(&tar(&[good.clone(), ("b", deep)])), "/b/a/a/a/a/a/a", "deep"),
     ] {

@@ -134,7 +134,7 @@ pub fn of_tar<E>(
     mut take: impl FnMut(&[u8], Member) -> Result<(), E>,
 ) -> Result<(), Failed<E>> {
     let headers = Headers::default();
-    let mut archive = tar::Archive::new(headers.of(range.part(0, range.len())));
+    let mut archive = headers.archive(range.part(0, range.len()));
     let mut entries = archive.entries_with_seek()?;
     while let Some(entry) = headers.next(&mut entries)? {
         let path = entry.path_bytes();
@@ -153,9 +153,9 @@ pub fn of_tar<E>(
     Ok(())
 }
 
-/// How much may stand before a member of a tar: its header, and others that tell a longer name.
-/// The names themselves are read into memory, and may claim to be of any length.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
+/// How much may stand before a member of a tar: what fills up a block, its header, and others that
+/// tell a longer name. Such a name is read into memory, and may claim to be of any length.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// Bounds what is read of a tar before each of its members.
 #[derive(Debug, Default)]
@@ -164,9 +164,12 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// A tar whose headers are bounded.
-    pub fn of<R>(&self, inner: R) -> Bounded<R> {
-        Bounded { inner, left: Rc::clone(&self.left) }
+    /// A tar whose headers are bounded. It is read up to its end and not only up to its mark of
+    /// one: others may follow, and a compression has its sum at its end.
+    pub fn archive<R: Read>(&self, inner: R) -> tar::Archive<Bounded<R>> {
+        let mut archive = tar::Archive::new(Bounded { inner, left: Rc::clone(&self.left) });
+        archive.set_ignore_zeros(true);
+        archive
     }
 
     /// The next member. Nothing may be left unread of the one before, but where it is sought over.
@@ -196,7 +199,7 @@ impl<R: Read> Read for Bounded<R> {
         let read = self.inner.read(buffer)?;
         if let Some(left) = self.left.get() {
             let left = left.checked_sub(read as u64).ok_or_else(|| {
-                let text = format!("a header of it has more than {MAX_HEADER_BYTES} bytes");
+                let text = format!("before a member there are more than {MAX_HEADER_BYTES} bytes");
                 io::Error::new(ErrorKind::InvalidData, text)
             })?;
             self.left.set(Some(left));

@@ -24,7 +24,7 @@ pub fn of_tar<E>(
     mut take: impl FnMut(&[u8], Streamed<'_>) -> Result<(), E>,
 ) -> Result<(), Failed<E>> {
     let headers = Headers::default();
-    let mut archive = tar::Archive::new(headers.of(reader));
+    let mut archive = headers.archive(reader);
     let mut entries = archive.entries()?;
     while let Some(entry) = headers.next(&mut entries)? {
         let kind = entry.header().entry_type();
@@ -51,8 +51,8 @@ pub fn of_zip<E>(
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
     loop {
         let Some(header) = Header::read(&mut reader)? else {
-            // Whoever writes a pipe should be able to finish.
-            io::copy(&mut reader, &mut io::sink()).ok();
+            // A compression has its sum at its end, and whoever writes a pipe wants to finish.
+            io::copy(&mut reader, &mut io::sink())?;
             return Ok(());
         };
         if header.name.ends_with(b"/") {

@@ -286,3 +286,6 @@ fn skip(reader: &mut impl Read, bytes: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
