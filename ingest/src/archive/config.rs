@@ -43,7 +43,7 @@ impl ArchiveConfig {
             workers: usual_workers(),
             max_line_bytes: 16 << 20,
             batch_bytes: 512 << 10,
-            max_in_flight_bytes: 16 << 20,
+            max_in_flight_bytes: 8 << 20,
             zstd_window_log_max: 27,
             checkpoint_dir: None,
             keep_checkpoints: true,

@@ -192,7 +192,7 @@ impl Default for ArchiveSection {
         Self {
             workers: None,
             max_line_bytes: 16 << 20,
-            max_in_flight_bytes: 16 << 20,
+            max_in_flight_bytes: 8 << 20,
             zstd_window_log_max: 27,
         }
     }
