@@ -20,6 +20,11 @@ pub fn read_again(
     datasets: &[DatasetConfig],
 ) -> Result<Vec<Outgoing>, String> {
     let value = value.ok_or("it has no value that could be read")?;
+    if value.is_empty() {
+        let text = "it tells of what could not be read, and holds nothing of it: bring it in again \
+                    from its source, and drop this letter";
+        return Err(text.to_owned());
+    }
     let whole = letter.extension("bytes").and_then(|bytes| bytes.parse::<usize>().ok());
     if let Some(whole) = whole.filter(|whole| *whole > value.len()) {
         return Err(format!(
@@ -157,6 +162,7 @@ mod tests {
     fn what_still_makes_no_event_says_why_and_what_to_do() {
         for (kind, value, more, part) in [
             (LINE_REFUSED, "{broken", vec![], "still refused: not-json"),
+            (LINE_REFUSED, "", vec![], "bring it in again"),
             (LINE_REFUSED, r#"{"errors":[{"title":"Gone"}]}"#, vec![], "no post: Gone"),
             (ITEM_REFUSED, "{\"id\"", vec![("bytes", "9000")], "only the first 5 are kept"),
             (FEATURE_REFUSED, "{}", vec![("dataset", "a:b")], "still refused"),

@@ -8,10 +8,19 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How long a name may be: it stands in the header of every event, and a tar may hold names of any
+/// length. Paths of Linux are shorter.
+const MAX_BYTES: usize = 4096;
+
 /// Text for bytes. Control characters and bytes that are no UTF-8 are escaped, so that no name
-/// writes to a terminal, and different names stay different.
+/// writes to a terminal, and different names stay different. What is too long ends with its hash.
 pub fn printable(bytes: &[u8]) -> String {
-    let mut name = String::with_capacity(bytes.len());
+    let mut name = String::with_capacity(bytes.len().min(MAX_BYTES));
+    if let Some(begin) = bytes.get(..MAX_BYTES) {
+        return format!("{}…{:016x}", printable(&begin[..MAX_BYTES - 1]), xxh3_64(bytes));
+    }
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
             if letter.is_control() {
@@ -88,6 +97,9 @@ mod tests {
         ] {
             assert_eq!(printable(bytes), name);
         }
+        let long = [vec![b'a'; 1 << 20], vec![b'b']].concat();
+        assert!(printable(&long).len() < MAX_BYTES + 20);
+        assert_ne!(printable(&long), printable(&long[1..]));
         assert_eq!(of_member("a.tar", b"./2020/01.json"), "a.tar/2020/01.json");
         assert_eq!(of_member("a.tar", b"/etc/../x"), "a.tar/etc/../x");
     }

@@ -212,7 +212,7 @@ impl<'a> Parser<'a> {
         self.out.batch.found.problem(&name, &error);
         if self.out.member > 0 || leaf > 0 || name != self.file.name {
             let File { source, .. } = &*self.file;
-            let refused = refused(&name, source, 0, self.config.started, Bytes::new(), None);
+            let refused = refused(&name, source, None, self.config.started, Bytes::new(), None);
             self.out.refuse(&Refusal { reason: UNREAD, error }, refused);
             self.out.add_current();
         }
@@ -247,7 +247,8 @@ impl<'a> Parser<'a> {
             return self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, line, Some(length));
         }
         let Leaf { reader, name, line: number } = leaf;
-        let letter = |bytes| refused(name, &file.source, *number, config.started, bytes, None);
+        let letter =
+            |bytes| refused(name, &file.source, Some(*number), config.started, bytes, None);
         reader.read(&line, Place::Line(*number), &mut |found| match found {
             Found::Post { record, created } => {
                 let again = record.key.as_ref().is_some_and(|key| config.seen.again(key));
@@ -274,7 +275,7 @@ impl<'a> Parser<'a> {
     fn refuse(&mut self, refusal: &Refusal, value: Bytes, length: Option<u64>) {
         let Some(Leaf { name, line, .. }) = &self.leaf else { return };
         let File { source, .. } = &*self.file;
-        let refused = refused(name, source, *line, self.config.started, value, length);
+        let refused = refused(name, source, Some(*line), self.config.started, value, length);
         self.out.refuse(refusal, refused);
     }
 }
@@ -289,23 +290,23 @@ fn too_long(length: u64, bound: usize) -> String {
     )
 }
 
-/// A line that never became an event: where it stands, and its bytes.
+/// A line, or a whole member, that never became an event: where it stands, and its bytes.
 fn refused<'a>(
     name: &str,
     source: &'a str,
-    line: u64,
+    line: Option<u64>,
     started: Timestamp,
     value: Bytes,
     length: Option<u64>,
 ) -> Refused<'a> {
-    let mut extensions = BTreeMap::from([
-        ("file".to_owned(), name.to_owned()),
-        ("line".to_owned(), line.to_string()),
-    ]);
+    let mut extensions = BTreeMap::from([("file".to_owned(), name.to_owned())]);
+    if let Some(line) = line {
+        extensions.insert("line".to_owned(), line.to_string());
+    }
     if let Some(length) = length {
         extensions.insert("bytes".to_owned(), length.to_string());
     }
-    let key = format!("{name}:{line}");
+    let key = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
     Refused { kind: LINE_REFUSED, source, key, time: started, value, extensions }
 }
 
