@@ -316,7 +316,7 @@ async fn what_is_hostile_or_broken_from_its_first_byte_is_told_and_bounded() {
     name.set_entry_type(tar::EntryType::GNULongName);
     name.set_size(64 << 20);
     name.set_cksum();
-    let mut named = tar(&[good.clone()]);
+    let mut named = tar(std::slice::from_ref(&good));
     named.truncate(named.len() - 1024);
     named.extend_from_slice(name.as_bytes());
     named.resize(named.len() + (64 << 20), b'x');
