@@ -90,6 +90,16 @@ impl Scanner {
                     _ if self.ended && !byte.is_ascii_whitespace() => {
                         return Err(Fault::Malformed("there is more after its end".to_owned()));
                     }
+                    // Whatever else stands among the features would go by unseen.
+                    _ if self.in_features
+                        && self.depth == 2
+                        && !matches!(byte, b'{' | b']' | b',')
+                        && !byte.is_ascii_whitespace() =>
+                    {
+                        return Err(Fault::Malformed(
+                            "its list of features holds something else".to_owned(),
+                        ));
+                    }
                     b'"' => {
                         self.string = InString::Yes;
                         self.name.clear();
@@ -230,6 +240,10 @@ mod tests {
             ("[]", Fault::Malformed("it does not begin with {".into())),
             ("oops", Fault::Malformed("it does not begin with {".into())),
             ("{}", Fault::Malformed("it has no list of features".into())),
+            (
+                "{\"features\":[{},null]}",
+                Fault::Malformed("its list of features holds something else".into()),
+            ),
             ("{\"features\":[]}{}", Fault::Malformed("there is more after its end".into())),
         ] {
             for cut in [1, 7, 10_000] {
