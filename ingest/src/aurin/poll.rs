@@ -138,7 +138,9 @@ impl<'a, L: EventLog> Poll<'a, L> {
             Ok((there.bounds(), wfs.hits(&dataset.type_name).await?))
         };
         match self.outbox.meanwhile(asking).await? {
-            Ok((bounds, matched)) => (self.bounds, self.report.matched) = (bounds, matched),
+            Ok((bounds, hits)) => {
+                (self.bounds, self.report.matched, self.signs.hits_before) = (bounds, hits, hits);
+            }
             Err(fault) => return Ok(Err(fault)),
         }
         let mut refused = None;
@@ -161,7 +163,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             }
         }
         let again = self.wfs.hits(&self.dataset.type_name);
-        Ok(self.outbox.meanwhile(again).await?.map(|after| self.signs.matched_after = after))
+        Ok(self.outbox.meanwhile(again).await?.map(|after| self.signs.hits_after = after))
     }
 
     /// Whether a page is the last. The number that the server named does not end them: it may be
@@ -215,7 +217,11 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let mut comes_again = given.new;
         loop {
             match self.outbox.meanwhile(page.next()).await? {
-                Ok(None) => return Ok(Ok(())),
+                Ok(None) => {
+                    // The number of the hits may be capped where that of the pages is not.
+                    self.report.matched = self.report.matched.max(page.matched());
+                    return Ok(Ok(()));
+                }
                 Ok(Some(features)) => {
                     for feature in features {
                         if let Err(fault) = self.feature(feature, given, &mut comes_again) {

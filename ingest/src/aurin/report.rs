@@ -104,8 +104,10 @@ pub struct Signs {
     pub again: Option<String>,
     /// The server gave the same page for another place, or went on past any end.
     pub stuck: bool,
-    /// Features that the server said it had when the pages had ended.
-    pub matched_after: Option<u64>,
+    /// The number of hits before the pages.
+    pub hits_before: Option<u64>,
+    /// The number of hits after them.
+    pub hits_after: Option<u64>,
     /// Features of the data set that the log holds.
     pub known: u64,
 }
@@ -134,7 +136,7 @@ pub fn judge(report: &PollReport, signs: &Signs, id_property: &str) -> (Outcome,
              or the server has no lasting order by {id_property}"
         )
     } else {
-        match (report.matched, signs.matched_after) {
+        match (signs.hits_before, signs.hits_after) {
             (Some(before), Some(after)) if before != after => format!(
                 "the data changed during the poll: {before} features when it began, {after} when \
                  it ended"
@@ -144,10 +146,12 @@ pub fn judge(report: &PollReport, signs: &Signs, id_property: &str) -> (Outcome,
                  the data set was emptied for good, take it out of aurin.datasets",
                 signs.known
             ),
-            (Some(matched), _) if matched != settled => {
-                format!("the server says {matched} features and gives {settled}")
-            }
-            _ => return (Outcome::Complete, None),
+            _ => match report.matched {
+                Some(matched) if matched != settled => {
+                    format!("the server says {matched} features and gives {settled}")
+                }
+                _ => return (Outcome::Complete, None),
+            },
         }
     };
     (Outcome::Incomplete, Some(reason))
@@ -169,14 +173,18 @@ mod tests {
         };
         let plain = Signs::default();
         let id = || Some("VIC".to_owned());
-        let after = |count| Signs { matched_after: Some(count), ..Signs::default() };
+        let hits = |before, after| Signs {
+            hits_before: Some(before),
+            hits_after: Some(after),
+            ..Signs::default()
+        };
         for (matched, received, distinct, dead_letters, signs, part) in [
             (Some(5), 5, 5, 0, plain.clone(), ""),
             (None, 5, 5, 0, plain.clone(), ""),
             (Some(0), 0, 0, 0, plain.clone(), ""),
             (Some(5), 5, 4, 1, plain.clone(), ""),
-            (Some(5), 5, 5, 0, after(5), ""),
-            (None, 5, 5, 0, after(5), ""),
+            (Some(5), 5, 5, 0, hits(5, 5), ""),
+            (Some(5), 5, 5, 0, hits(3, 3), ""),
             (Some(5), 5, 5, 0, Signs { known: 9, ..plain.clone() }, ""),
             (
                 Some(5),
@@ -197,7 +205,7 @@ mod tests {
             ),
             (None, 5, 4, 0, Signs { again: id(), ..plain.clone() }, "changed during the poll"),
             (None, 9, 4, 0, Signs { stuck: true, ..plain.clone() }, "does not page"),
-            (Some(5), 5, 5, 0, after(6), "5 features when it began, 6 when"),
+            (Some(5), 5, 5, 0, hits(5, 6), "5 features when it began, 6 when"),
             (Some(5), 4, 4, 0, plain.clone(), "says 5 features and gives 4"),
             (Some(5), 6, 6, 0, plain.clone(), "says 5 features and gives 6"),
             (Some(0), 0, 0, 0, Signs { known: 9, ..plain.clone() }, "the log has 9"),

@@ -41,6 +41,7 @@ struct Limits {
 pub struct Page {
     response: Response,
     scanner: Option<Scanner>,
+    matched: Option<u64>,
 }
 
 impl Wfs {
@@ -127,7 +128,8 @@ impl Wfs {
             parameters.push(("sortBy", sort_by));
         }
         let response = self.patiently(|| self.ask(&parameters)).await?;
-        Ok(Page { response, scanner: Some(Scanner::new(self.config.max_feature_bytes)) })
+        let scanner = Some(Scanner::new(self.config.max_feature_bytes));
+        Ok(Page { response, scanner, matched: None })
     }
 
     /// How long to wait before a page that broke is asked for again.
@@ -183,6 +185,11 @@ impl Wfs {
 }
 
 impl Page {
+    /// How many features there are over all pages; known at the end, where the server says so.
+    pub fn matched(&self) -> Option<u64> {
+        self.matched
+    }
+
     /// The next features; nothing at the end of the page. Cancel safe.
     ///
     /// # Errors
@@ -193,6 +200,7 @@ impl Page {
         while features.is_empty() {
             let Some(piece) = self.response.chunk().await.map_err(network)? else {
                 if let Some(scanner) = self.scanner.take() {
+                    self.matched = scanner.matched();
                     scanner.finish()?;
                 }
                 return Ok(None);
