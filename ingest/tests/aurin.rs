@@ -265,3 +265,22 @@ async fn a_property_that_is_not_there_is_named() {
     assert!(reason.contains("no property sa2_main") && reason.contains("sa2_code"), "{reason}");
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_is_told_to_stop_is_a_fact_too() {
+    let test = TestLog::new().await;
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sim = serve(Config::default()).await.unwrap();
+    let mut config = config(&sim);
+    config.base_url = format!("http://{}/wfs", silent.local_addr().unwrap()).parse().unwrap();
+    let (reporter, _status) = status("ingest-aurin");
+    let cancel = CancellationToken::new();
+    let polling = tokio::spawn(run(test.log.clone(), config, reporter, cancel.clone()));
+    let _connection = silent.accept().await.unwrap();
+    cancel.cancel();
+    assert_eq!(polling.await.unwrap().unwrap().error, None);
+    let polls = test.journal("poll.finished").await;
+    assert_eq!((polls.len(), &polls[0]["outcome"]), (1, &json!("stopped")));
+    sim.shutdown().await;
+}

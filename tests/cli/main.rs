@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod aurin;
 mod configuration;
 mod dead_letters;
 mod generations;
