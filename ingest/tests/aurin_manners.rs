@@ -95,6 +95,31 @@ async fn what_a_server_says_and_gives_decides_whether_a_poll_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_moves_between_pages_does_not_vanish() {
+    let test = TestLog::new().await;
+    let first_only = |url: &str| {
+        let mut config = config(url);
+        config.datasets.truncate(1);
+        config
+    };
+    let still = serve(Config { features: FEATURES, ..Config::default() }).await.unwrap();
+    poll(&test, first_only(&still.url())).await;
+    let sim = serve(Config { features: FEATURES, moves: true, ..Config::default() }).await.unwrap();
+    // One goes and one comes, so the numbers are right; and one has slipped between two pages.
+    let summary = poll(&test, first_only(&sim.url())).await;
+    let report = summary.polls.values().next().unwrap();
+    assert_eq!((report.matched, report.distinct), (Some(700), 700));
+    assert_eq!((report.outcome, report.vanished), (Outcome::Incomplete, 0), "{report:?}");
+    assert!(report.reason.as_ref().unwrap().contains("changed during the poll"), "{report:?}");
+    // Now that nothing moves, only the one that went has vanished.
+    let summary = poll(&test, first_only(&sim.url())).await;
+    let report = summary.polls.values().next().unwrap();
+    assert_eq!((report.outcome, report.vanished), (Outcome::Complete, 1), "{report:?}");
+    sim.shutdown().await;
+    still.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_not_sent_on_to_another_host() {
     let credentials = || Some(("harvester".to_owned(), "secret".to_owned().into()));
     let sim = serve(Config { credentials: credentials(), ..Config::default() }).await.unwrap();

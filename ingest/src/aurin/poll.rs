@@ -44,6 +44,10 @@ pub struct Poll<'a, L> {
     /// Of the last page: what it held. The same again means that the server does not page.
     last_page: Option<u128>,
     barren: u32,
+    /// The last feature that had an id.
+    last_id: Option<String>,
+    /// Where pages ended: the place in the order, and the feature that stood there.
+    seams: Vec<(u64, Option<String>)>,
 }
 
 /// What a page gave.
@@ -69,9 +73,11 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let report = PollReport::new(dataset, known.begin(Timestamp::now()));
         let terms = feature::terms(&dataset.licence, &dataset.attribution);
         let (bounds, shape, last_page, barren) = (None, Shape::default(), None, 0);
+        let (last_id, seams) = (None, Vec::new());
         #[rustfmt::skip]
         let poll = Self {
             wfs, dataset, known, outbox, report, signs, terms, bounds, shape, last_page, barren,
+            last_id, seams,
         };
         poll
     }
@@ -173,6 +179,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             return true;
         }
         self.report.pages += 1;
+        self.seams.push((self.report.received - 1, self.last_id.take()));
         self.barren = if given.new == 0 { self.barren + 1 } else { 0 };
         let enough = match self.report.matched {
             Some(matched) => self.report.received >= matched,
@@ -191,7 +198,13 @@ impl<'a, L: EventLog> Poll<'a, L> {
         // What an attempt that broke gave is new to this page, and to none after it.
         let mut new = 0;
         loop {
-            let asking = wfs.page(&dataset.type_name, &dataset.id_property, shape, received);
+            let asking = wfs.page(
+                &dataset.type_name,
+                &dataset.id_property,
+                shape,
+                received,
+                wfs.page_size(),
+            );
             let page = match self.outbox.meanwhile(asking).await? {
                 Ok(page) => page,
                 Err(fault) => return Ok(Err(fault)),
@@ -248,6 +261,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             Ok(feature) => feature,
             Err(refusal) => {
                 let hash = xxh3_128(&bytes);
+                self.last_id = None;
                 self.count(given, hash);
                 self.report.dead_letters += 1;
                 if self.known.refuse(hash) {
@@ -269,6 +283,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             axes::check(position, self.bounds)?;
         }
         self.count(given, feature.hash);
+        self.last_id = Some(feature.id.clone());
         let seen = self.known.see(&feature, self.terms, self.report.started);
         match seen {
             Seen::Same | Seen::Changed => {
@@ -300,6 +315,28 @@ impl<'a, L: EventLog> Poll<'a, L> {
         given.digest = given.digest.rotate_left(1) ^ hash;
     }
 
+    /// Whether what ended each page still stands where it stood. When one feature goes and another
+    /// comes during a poll, the numbers are right, and what moved from one page to the one before
+    /// was in neither. The inner error says so, for people.
+    async fn still_in_place(&mut self) -> Result<Result<(), String>, Unpublished> {
+        // The last one has no page after it.
+        self.seams.pop();
+        for (place, id) in std::mem::take(&mut self.seams) {
+            let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
+            let asking = first_of(wfs, dataset, shape, place);
+            let reason = match self.outbox.meanwhile(asking).await? {
+                Ok(found) if found == id => continue,
+                Ok(_) => format!(
+                    "the data changed during the poll: another feature stands at {place} than the \
+                     one that ended a page there"
+                ),
+                Err(fault) => format!("it can't be told whether the data changed: {fault}"),
+            };
+            return Ok(Err(format!("{reason}; nothing is taken for vanished")));
+        }
+        Ok(Ok(()))
+    }
+
     /// Publishes what a whole poll did not have.
     async fn vanish(&mut self) -> Result<(), Unpublished> {
         let missing = self.known.missing();
@@ -313,6 +350,12 @@ impl<'a, L: EventLog> Poll<'a, L> {
             ));
             return Ok(());
         }
+        if !missing.is_empty()
+            && let Err(reason) = self.still_in_place().await?
+        {
+            (self.report.outcome, self.report.reason) = (Outcome::Incomplete, Some(reason));
+            return Ok(());
+        }
         for id in missing {
             let time = self.report.started;
             self.known.vanish(&id, time);
@@ -324,6 +367,21 @@ impl<'a, L: EventLog> Poll<'a, L> {
         }
         Ok(())
     }
+}
+
+/// The id of the feature at a place, if there is one that has an id.
+async fn first_of(
+    wfs: &Wfs,
+    dataset: &DatasetConfig,
+    shape: Shape,
+    place: u64,
+) -> Result<Option<String>, Fault> {
+    let mut page = wfs.page(&dataset.type_name, &dataset.id_property, shape, place, 1).await?;
+    let mut first = None;
+    while let Some(features) = page.next().await? {
+        first = first.or(features.into_iter().next());
+    }
+    Ok(first.and_then(|bytes| feature::read(bytes, &dataset.id_property).ok()).map(|one| one.id))
 }
 
 fn missing_type<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {

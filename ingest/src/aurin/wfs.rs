@@ -104,7 +104,7 @@ impl Wfs {
         xml::hits(&self.document(&parameters).await?)
     }
 
-    /// Asks for the page that begins with the feature at `start`, in this shape.
+    /// Asks for the page of at most `count` that begins with the feature at `start`, in this shape.
     ///
     /// # Errors
     /// What the WFS does wrong.
@@ -114,8 +114,9 @@ impl Wfs {
         sort_by: &str,
         shape: Shape,
         start: u64,
+        count: u32,
     ) -> Result<Page, Fault> {
-        let (count, start) = (self.config.page_size.to_string(), start.to_string());
+        let (count, start) = (count.to_string(), start.to_string());
         let mut parameters = vec![
             ("request", "GetFeature"),
             ("typeNames", type_name),
@@ -130,6 +131,11 @@ impl Wfs {
         let response = self.patiently(|| self.ask(&parameters)).await?;
         let scanner = Some(Scanner::new(self.config.max_feature_bytes));
         Ok(Page { response, scanner, matched: None })
+    }
+
+    /// How many features are asked for in one page.
+    pub fn page_size(&self) -> u32 {
+        self.config.page_size
     }
 
     /// How long to wait before a page that broke is asked for again.

@@ -27,6 +27,8 @@ pub struct Config {
     pub pages: bool,
     /// It takes the axes of `EPSG:4326` as the register has them: latitude first.
     pub latitude_first: bool,
+    /// After the first page the first feature of each data set goes, and another comes at the end.
+    pub moves: bool,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -55,6 +57,7 @@ impl Default for Config {
             sorts: true,
             pages: true,
             latitude_first: false,
+            moves: false,
         }
     }
 }

@@ -136,7 +136,11 @@ impl Sim {
         }
         let features = dataset.sorted(page.sort_by.as_deref())?;
         let from = if self.config.pages { page.start_index } else { 0 };
-        let mut given: Vec<Value> = features.into_iter().skip(from).take(capped).cloned().collect();
+        let moved = self.config.moves && self.served.load(Ordering::Relaxed) > 0;
+        let newcomer = features.last().filter(|_| moved);
+        let newcomer = newcomer.map(|last| renamed(last, &dataset.type_name));
+        let features = features.into_iter().skip(usize::from(moved)).chain(newcomer.as_ref());
+        let mut given: Vec<Value> = features.skip(from).take(capped).cloned().collect();
         if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
             given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
         }
@@ -172,6 +176,16 @@ impl Sim {
             Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         })
     }
+}
+
+/// A feature after all others: the last one with a greater code.
+fn renamed(last: &Value, type_name: &str) -> Value {
+    let mut other = last.clone();
+    let sample = sample_datasets().into_iter().find(|sample| sample.type_name == type_name);
+    if let Some(code) = sample.and_then(|sample| other["properties"].get_mut(sample.id_property)) {
+        *code = json!("999999999");
+    }
+    other
 }
 
 /// Latitude for longitude, in positions however deep.
