@@ -99,7 +99,7 @@ pub struct Dataset {
     pub interval_s: u64,
     /// Each poll is up to so many seconds later, so that data sets are not asked for all at once;
     /// without it a tenth of interval_s, and not more than ten minutes.
-    #[schemars(range(min = 0, max = 86_400))]
+    #[schemars(range(min = 0, max = 86_400), example = 600)]
     pub jitter_s: Option<u64>,
     /// A cron expression in the place of interval_s: minute, hour, day, month, day of the week, and
     /// perhaps a time zone, which is UTC otherwise. The first poll is at its next time.
