@@ -7,8 +7,8 @@ use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay, rules, sim,
-    sink, topics, up, verify,
+    aurin, config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay,
+    rules, sim, sink, topics, up, verify,
 };
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
@@ -87,6 +87,9 @@ pub enum Command {
     /// List the rules of X's stream, or bring them in line with the configuration
     #[command(subcommand)]
     Rules(rules::Arguments),
+    /// List the data sets of AURIN's WFS, or the columns of one
+    #[command(subcommand)]
+    Aurin(aurin::Arguments),
     /// Write what the event log holds as documents
     Sink(sink::Arguments),
     /// How far each group is behind the event log
@@ -125,6 +128,7 @@ impl Command {
             Self::Topics(_) => &[Account::Log],
             Self::DeadLetters(arguments) => arguments.accounts(),
             Self::Rules(arguments) => arguments.accounts(),
+            Self::Aurin(arguments) => arguments.accounts(),
             Self::Mapreduce(_) => &[Account::Store],
             Self::Ingest(arguments) => arguments.accounts(),
             Self::Init(_) | Self::Config(_) | Self::Sim(_) => &[],

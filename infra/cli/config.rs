@@ -6,6 +6,7 @@ use clap::Subcommand;
 use crate::args::{Format, Global};
 use crate::failure::Outcome;
 use crate::output;
+use crate::parts;
 use crate::secrets;
 use crate::settings::Settings;
 
@@ -32,6 +33,8 @@ pub fn reference(global: &Global) -> anyhow::Result<Outcome> {
 pub fn check(settings: &Settings) -> anyhow::Result<Outcome> {
     // Without a token X is simulated.
     secrets::check(&settings.loaded, &[Account::Log, Account::Store, Account::Aurin])?;
+    // Schedules are read there.
+    parts::aurin(settings)?;
     let in_force = config::settings(&settings.loaded);
     match settings.output {
         Format::Text => {

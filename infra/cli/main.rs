@@ -1,6 +1,7 @@
 //! The `bowerbird` command: arguments → configuration → telemetry → parts → run → signal → drain.
 
 mod args;
+mod aurin;
 mod config;
 mod crew;
 mod dashboard;
@@ -75,6 +76,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Topics(arguments) => shutdown.unless(topics::run(arguments, &settings)).await,
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
+        Command::Aurin(arguments) => shutdown.unless(aurin::run(arguments, &settings)).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
-use bowerbird_infra::config::{Account, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
+use bowerbird_infra::config::{Account, Dataset, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
 use bowerbird_ingest::archive::{ArchiveConfig, Input, usual_workers};
-use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig};
+use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig, Schedule};
 use bowerbird_ingest::x::XConfig;
 use bowerbird_ingest::x::rules::Rule;
 use bowerbird_mapreduce::couch::CouchViews;
@@ -21,8 +21,12 @@ use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::topic::{self, TopicSpec};
 use bowerbird_stream::{AnyLog, EventLog as _, LogError};
 
+use crate::failure::WrongUse;
 use crate::folder;
 use crate::settings::Settings;
+
+/// The longest jitter that is not asked for, in seconds.
+const MOST_JITTER_S: u64 = 600;
 
 /// The event log as configured.
 ///
@@ -92,24 +96,39 @@ pub fn rules(settings: &Settings) -> Vec<Rule> {
 /// How the configured data sets are polled.
 ///
 /// # Errors
-/// When the address is none.
+/// When the address is none, or a schedule.
 pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
     let section = &settings.config().aurin;
     let who = Account::Aurin.login(settings.config());
-    let datasets = section.datasets.iter().map(|dataset| DatasetConfig {
-        type_name: dataset.type_name.clone(),
-        id_property: dataset.id_property.clone(),
-        licence: dataset.licence.clone(),
-        attribution: dataset.attribution.clone(),
-        interval: Duration::from_secs(dataset.interval_s),
+    let datasets = section.datasets.iter().map(|dataset| {
+        Ok(DatasetConfig {
+            type_name: dataset.type_name.clone(),
+            id_property: dataset.id_property.clone(),
+            licence: dataset.licence.clone(),
+            attribution: dataset.attribution.clone(),
+            schedule: schedule(dataset)?,
+        })
     });
+    let datasets: Vec<DatasetConfig> = datasets.collect::<anyhow::Result<_>>()?;
     Ok(AurinConfig {
         credentials: who.map(|(user, password)| (user.to_owned(), password.get())),
         page_size: section.page_size,
         timeout: Duration::from_millis(section.timeout_ms),
         drain_timeout: settings.source_drain(),
-        ..AurinConfig::new(section.base_url.base.parse()?, datasets.collect())
+        ..AurinConfig::new(section.base_url.base.parse()?, datasets)
     })
+}
+
+/// When a data set is polled.
+fn schedule(dataset: &Dataset) -> anyhow::Result<Schedule> {
+    if let Some(expression) = &dataset.schedule {
+        return Schedule::cron(expression).map_err(|reason| {
+            WrongUse(format!("aurin.datasets schedule of {}: {reason}", dataset.type_name)).into()
+        });
+    }
+    let jitter_s = dataset.jitter_s.unwrap_or((dataset.interval_s / 10).min(MOST_JITTER_S));
+    let interval = Duration::from_secs(dataset.interval_s);
+    Ok(Schedule::Every { interval, jitter: Duration::from_secs(jitter_s) })
 }
 
 /// How archives are imported.

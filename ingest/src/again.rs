@@ -86,13 +86,12 @@ fn posts(reader: &Reader, value: &Bytes, place: Place) -> Result<Vec<Outgoing>, 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bowerbird_stream::dead_letter::Letter;
     use bowerbird_stream::{Position, Record};
     use jiff::Timestamp;
 
     use super::*;
+    use crate::aurin::Schedule;
     use crate::post::Refusal;
     use crate::record::Refused;
 
@@ -102,7 +101,7 @@ mod tests {
             id_property: "code".to_owned(),
             licence: "none".to_owned(),
             attribution: "nobody".to_owned(),
-            interval: Duration::from_secs(60),
+            schedule: Schedule::default(),
         }
     }
 

@@ -46,6 +46,7 @@ pub struct Outbox<L> {
     leaves_at: Option<Instant>,
     under_way: FuturesUnordered<Sending>,
     in_flight: usize,
+    too_large: u64,
 }
 
 impl<L: EventLog> Outbox<L> {
@@ -60,12 +61,18 @@ impl<L: EventLog> Outbox<L> {
             leaves_at: None,
             under_way: FuturesUnordered::new(),
             in_flight: 0,
+            too_large: 0,
         }
     }
 
     /// Whether there is room. Whoever pushes waits for it, so that a slow log slows its sources.
     pub fn has_room(&self) -> bool {
         self.in_flight + self.batch_bytes < self.config.max_in_flight_bytes
+    }
+
+    /// Of the records acknowledged so far, how many became dead letters for their size.
+    pub fn too_large(&self) -> u64 {
+        self.too_large
     }
 
     /// Takes a record.
@@ -94,7 +101,7 @@ impl<L: EventLog> Outbox<L> {
             biased;
             Some((bytes, result)) = self.under_way.next() => {
                 self.in_flight -= bytes;
-                result.map(|_| ())
+                result.map(|published| self.too_large += published.too_large)
             }
             () = leaves => {
                 self.send();

@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bowerbird_ingest::IngestError;
-use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, DatasetConfig, Outcome, once, run};
+use bowerbird_ingest::aurin::{
+    AurinConfig, AurinSummary, DatasetConfig, Outcome, PollReport, Schedule, once, run,
+};
 use bowerbird_sim::Running;
 use bowerbird_sim::wfs::{Config, Fault, sample_datasets, serve};
 use bowerbird_stream::retry::RetryPolicy;
 use bowerbird_stream::status::{State, status};
-use bowerbird_stream::topic;
+use bowerbird_stream::{EventType, topic};
 use harness::{TestLog, until};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ fn config(sim: &Running) -> AurinConfig {
         id_property: dataset.id_property.to_owned(),
         licence: dataset.licence.to_owned(),
         attribution: dataset.attribution.to_owned(),
-        interval: Duration::from_millis(50),
+        schedule: Schedule::Every { interval: Duration::from_millis(50), jitter: Duration::ZERO },
     });
     let url = format!("{}/wfs", sim.url()).parse().unwrap();
     let config = AurinConfig::new(url, datasets.to_vec());
@@ -180,4 +182,105 @@ async fn a_server_that_is_not_there_is_told() {
     assert!(!summary.is_complete(&config.datasets));
     let report = summary.polls.values().next().unwrap();
     assert!(report.reason.as_ref().unwrap().contains("can't be reached"), "{report:?}");
+}
+
+/// Polls once a sample of so many features, as after a restart.
+async fn poll_sample(test: &TestLog, features: u32, faults: Vec<Fault>) -> AurinSummary {
+    let sim = serve(Config { features, faults, ..Config::default() }).await.unwrap();
+    let summary = poll(test, config(&sim)).await;
+    sim.shutdown().await;
+    summary
+}
+
+fn counts(summary: &AurinSummary) -> (u64, u64, u64) {
+    let sum = |of: fn(&PollReport) -> u64| summary.polls.values().map(of).sum();
+    (sum(|poll| poll.published), sum(|poll| poll.unchanged), sum(|poll| poll.vanished))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_publishes_what_changed_and_what_vanished() {
+    let test = TestLog::new().await;
+    for (features, expected) in [
+        (1_000, (1_000, 0, 0)),
+        (1_000, (0, 1_000, 0)),
+        (900, (0, 900, 100)),
+        // Gone once is gone.
+        (900, (0, 900, 0)),
+        (1_010, (110, 900, 0)),
+    ] {
+        let summary = poll_sample(&test, features, Vec::new()).await;
+        assert_eq!(counts(&summary), expected, "{features}: {summary:?}");
+    }
+    let events = test.events(topic::FEATURES).await;
+    let vanished: Vec<_> =
+        events.iter().filter(|event| event.kind == EventType::FeatureVanished).collect();
+    assert_eq!(vanished.len(), 100);
+    for event in vanished {
+        assert!(event.value.is_none() && event.key.starts_with(&event.extensions["dataset"]));
+        assert_eq!(event.extensions["licence"], "CC-BY-4.0");
+    }
+    let polls = test.journal("poll.finished").await;
+    let told: u64 = polls.iter().map(|poll| poll["vanished"].as_u64().unwrap()).sum();
+    assert_eq!(told, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_vanishes_in_a_poll_that_is_not_whole() {
+    let test = TestLog::new().await;
+    poll_sample(&test, 1_000, Vec::new()).await;
+    // Fewer, and then cut off for good.
+    let faults = [vec![Fault::None], vec![Fault::Truncated; 30]].concat();
+    let summary = poll_sample(&test, 900, faults).await;
+    assert_eq!(counts(&summary).2, 0, "{summary:?}");
+    // A server that has lost its data.
+    let summary = poll_sample(&test, 0, Vec::new()).await;
+    assert_eq!(counts(&summary), (0, 0, 0), "{summary:?}");
+    for poll in summary.polls.values() {
+        assert_eq!(poll.outcome, Outcome::Incomplete);
+        assert!(poll.reason.as_ref().unwrap().contains("none is taken for vanished"), "{poll:?}");
+    }
+    let events = test.events(topic::FEATURES).await;
+    assert!(events.iter().all(|event| event.kind == EventType::FeatureObserved));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_licence_is_published_with_every_feature() {
+    let test = TestLog::new().await;
+    let sim = serve(Config { features: 100, ..Config::default() }).await.unwrap();
+    let mut config = config(&sim);
+    poll(&test, config.clone()).await;
+    config.datasets[0].licence = "CC-BY-SA-4.0".to_owned();
+    assert_eq!(counts(&poll(&test, config).await), (70, 30, 0));
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_that_is_not_there_is_named() {
+    let test = TestLog::new().await;
+    let sim = serve(Config { features: 10, ..Config::default() }).await.unwrap();
+    let mut config = config(&sim);
+    config.datasets[0].id_property = "sa2_main".to_owned();
+    let summary = poll(&test, config.clone()).await;
+    let reason = summary.polls[&config.datasets[0].type_name].reason.clone().unwrap();
+    assert!(reason.contains("no property sa2_main") && reason.contains("sa2_code"), "{reason}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_is_told_to_stop_is_a_fact_too() {
+    let test = TestLog::new().await;
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sim = serve(Config::default()).await.unwrap();
+    let mut config = config(&sim);
+    config.base_url = format!("http://{}/wfs", silent.local_addr().unwrap()).parse().unwrap();
+    let (reporter, _status) = status("ingest-aurin");
+    let cancel = CancellationToken::new();
+    let polling = tokio::spawn(run(test.log.clone(), config, reporter, cancel.clone()));
+    let _connection = silent.accept().await.unwrap();
+    cancel.cancel();
+    assert_eq!(polling.await.unwrap().unwrap().error, None);
+    let polls = test.journal("poll.finished").await;
+    assert_eq!((polls.len(), &polls[0]["outcome"]), (1, &json!("stopped")));
+    sim.shutdown().await;
 }

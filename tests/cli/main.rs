@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod archives;
+mod aurin;
 mod configuration;
 mod dead_letters;
 mod generations;

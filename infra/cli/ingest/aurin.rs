@@ -106,19 +106,20 @@ fn print(summary: &AurinSummary, format: Format) -> anyhow::Result<()> {
         "distinct",
         "published",
         "unchanged",
+        "vanished",
         "dead letters",
         "reason",
     ];
     output::rows(format, &polls, &header, |poll| {
-        let outcome = serde_json::to_value(poll.outcome).unwrap_or_default();
         let matched = poll.matched.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
         vec![
             poll.dataset.clone(),
-            outcome.as_str().unwrap_or_default().to_owned(),
+            poll.outcome.name().to_owned(),
             matched,
             poll.distinct.to_string(),
             poll.published.to_string(),
             poll.unchanged.to_string(),
+            poll.vanished.to_string(),
             poll.dead_letters.to_string(),
             poll.reason.clone().unwrap_or_default(),
         ]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bowerbird_ingest::aurin::DatasetConfig;
+use bowerbird_ingest::aurin::{DatasetConfig, Schedule};
 use bowerbird_sim::wfs::{self, SampleDataset};
 use bowerbird_sim::{Running, x};
 use bowerbird_stream::AnyLog;
@@ -172,7 +172,7 @@ fn sample(dataset: SampleDataset) -> DatasetConfig {
         id_property: dataset.id_property.to_owned(),
         licence: dataset.licence.to_owned(),
         attribution: dataset.attribution.to_owned(),
-        interval: SAMPLE_INTERVAL,
+        schedule: Schedule::Every { interval: SAMPLE_INTERVAL, jitter: Duration::ZERO },
     }
 }
 

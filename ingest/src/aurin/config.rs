@@ -6,6 +6,7 @@ use bowerbird_stream::retry::RetryPolicy;
 use secrecy::SecretString;
 use url::Url;
 
+pub use super::schedule::Schedule;
 use crate::outbox::OutboxConfig;
 
 /// How data sets are harvested.
@@ -44,8 +45,8 @@ pub struct DatasetConfig {
     pub licence: String,
     /// Who is to be named in published work, carried with every feature.
     pub attribution: String,
-    /// From the beginning of a poll to that of the next.
-    pub interval: Duration,
+    /// When it is polled.
+    pub schedule: Schedule,
 }
 
 impl AurinConfig {

@@ -8,10 +8,16 @@ use thiserror::Error;
 pub enum Fault {
     /// 401.
     #[error(
-        "the WFS refuses the credentials (401): AURIN's expire after 90 days; renew them with \
-         AURIN, then set aurin.user and aurin.password"
+        "the WFS refuses the credentials (401): AURIN's passwords expire after 90 days; make a new \
+         one at https://adp-access.aurin.org.au, then set aurin.user and aurin.password"
     )]
     Unauthorised,
+    /// 401 of another server, to which the WFS sent the request on.
+    #[error(
+        "the WFS sends the request on to {0}, which asks for credentials (401); they are given to \
+         the host of aurin.base_url only: set aurin.base_url to that address if it is the WFS"
+    )]
+    SentOn(String),
     /// 403, and nothing said of why.
     #[error("these credentials may not read it (403): ask AURIN for access to this data set")]
     Forbidden,
@@ -33,6 +39,21 @@ pub enum Fault {
         /// A name that is there and much like it, for the text.
         nearest: String,
     },
+    /// The type has no such property.
+    #[error(
+        "{type_name} has no property {property}: set aurin.datasets id_property to one of {there}"
+    )]
+    MissingProperty {
+        /// The type.
+        type_name: String,
+        /// What was asked for.
+        property: String,
+        /// What there is.
+        there: String,
+    },
+    /// Positions that are not longitude and latitude.
+    #[error("the WFS gives {0} where GeoJSON has longitude before latitude, in degrees")]
+    Axes(String),
     /// An exception report under status 200.
     #[error("the WFS answers with an exception: {code}: {text}")]
     Exception {

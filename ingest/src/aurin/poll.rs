@@ -1,19 +1,23 @@
 //! One poll of one data set.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use bowerbird_stream::EventLog;
 use bowerbird_stream::journal;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::axes::{self, Bounds};
 use super::config::DatasetConfig;
 use super::fault::Fault;
 use super::feature;
+use super::memory::{Known, Seen};
+use super::report::{Outcome, PollReport, Signs, judge};
+use super::shape::Shape;
 use super::wfs::{Page, Wfs};
+use super::xml::{Column, FeatureType};
 use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::publish::Unpublished;
@@ -23,183 +27,197 @@ use crate::record::{FEATURE_REFUSED, Refused};
 pub const GROUP: &str = "ingest-aurin";
 /// How often a page is asked for again from its beginning when it breaks in the middle.
 const PAGE_ATTEMPTS: u32 = 3;
-
-/// How a poll ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every feature that the server says it has was received.
-    Complete,
-    /// The pages ended, but not with as many features as there should be.
-    Incomplete,
-    /// The server does not give them.
-    Failed,
-}
-
-/// What a poll did; as `poll.finished` in the journal.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PollReport {
-    /// The data set's type name.
-    pub dataset: String,
-    /// When it began: the time of its observations.
-    pub started: Timestamp,
-    /// When it ended.
-    pub finished: Timestamp,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why, where it is not complete; for people.
-    pub reason: Option<String>,
-    /// Features that the server says it has; nothing when it does not say.
-    pub matched: Option<u64>,
-    /// Features received, repetitions too.
-    pub received: u64,
-    /// Different features received.
-    pub distinct: u64,
-    /// Of these, those that were new or had changed, and were published.
-    pub published: u64,
-    /// Of these, those that were as they were at the last poll.
-    pub unchanged: u64,
-    /// Features that became dead letters.
-    pub dead_letters: u64,
-    /// Pages received.
-    pub pages: u64,
-    /// The licence.
-    pub licence: String,
-    /// Who is to be named.
-    pub attribution: String,
-}
-
-/// What the features of a data set were at the last poll of this process.
-#[derive(Debug, Default)]
-pub struct Known {
-    features: HashMap<String, Version>,
-    poll: u64,
-}
-
-#[derive(Debug)]
-struct Version {
-    hash: u128,
-    poll: u64,
-}
-
-/// How a poll goes on after a page.
-enum Next {
-    Page,
-    End,
-    /// The server gives the same again and again.
-    Stuck,
-}
+/// So many pages in a row without a new feature are enough, where the server names no number.
+const BARREN_PAGES: u32 = 8;
 
 /// A poll at work.
 pub struct Poll<'a, L> {
-    pub wfs: &'a Wfs,
-    pub dataset: &'a DatasetConfig,
-    pub known: &'a mut Known,
-    pub outbox: &'a mut Outbox<L>,
+    wfs: &'a Wfs,
+    dataset: &'a DatasetConfig,
+    known: &'a mut Known,
+    outbox: &'a mut Outbox<L>,
+    report: PollReport,
+    signs: Signs,
+    terms: u64,
+    bounds: Option<Bounds>,
+    shape: Shape,
+    /// Of the last page: what it held. The same again means that the server does not page.
+    last_page: Option<u128>,
+    barren: u32,
+    /// The last feature that had an id.
+    last_id: Option<String>,
+    /// Where pages ended: the place in the order, and the feature that stood there.
+    seams: Vec<(u64, Option<String>)>,
 }
 
-impl<L: EventLog> Poll<'_, L> {
-    /// Polls, and publishes what is new, and the fact that it polled. Returns when all of it is
-    /// acknowledged.
-    ///
-    /// # Errors
-    /// When the log refuses, or on shutdown. What the WFS does wrong is in the report.
-    pub async fn run(mut self) -> Result<PollReport, Unpublished> {
-        let begun = Instant::now();
-        let now = Timestamp::now();
-        self.known.poll += 1;
-        let mut report = PollReport {
-            dataset: self.dataset.type_name.clone(),
-            started: now,
-            finished: now,
-            outcome: Outcome::Failed,
-            reason: None,
-            matched: None,
-            received: 0,
-            distinct: 0,
-            published: 0,
-            unchanged: 0,
-            dead_letters: 0,
-            pages: 0,
-            licence: self.dataset.licence.clone(),
-            attribution: self.dataset.attribution.clone(),
+/// What a page gave.
+#[derive(Clone, Copy, Debug, Default)]
+struct Given {
+    features: u64,
+    new: u64,
+    digest: u128,
+}
+
+/// Of the server's, and of the log's, what went wrong.
+type Asked<T> = Result<Result<T, Fault>, Unpublished>;
+
+impl<'a, L: EventLog> Poll<'a, L> {
+    /// A poll that begins now; `known` has caught up with the log.
+    pub fn new(
+        wfs: &'a Wfs,
+        dataset: &'a DatasetConfig,
+        known: &'a mut Known,
+        outbox: &'a mut Outbox<L>,
+    ) -> Self {
+        let signs = Signs { known: known.count(), ..Signs::default() };
+        let report = PollReport::new(dataset, known.begin(Timestamp::now()));
+        let terms = feature::terms(&dataset.licence, &dataset.attribution);
+        let (bounds, shape, last_page, barren) = (None, Shape::default(), None, 0);
+        let (last_id, seams) = (None, Vec::new());
+        #[rustfmt::skip]
+        let poll = Self {
+            wfs, dataset, known, outbox, report, signs, terms, bounds, shape, last_page, barren,
+            last_id, seams,
         };
-        (report.outcome, report.reason) = match self.features(&mut report).await? {
-            Ok(Next::Stuck) => (
-                Outcome::Incomplete,
-                Some(format!(
-                    "the server gives the same features again: the values of {} are not unique, or \
-                     it does not page",
-                    self.dataset.id_property
-                )),
-            ),
-            Ok(_) => judge(&report, &self.dataset.id_property),
-            Err(fault) => (Outcome::Failed, Some(fault.to_string())),
-        };
-        report.finished = Timestamp::now();
-        let source = super::source(&report.dataset);
-        let fact = json!(report);
-        self.outbox.push(journal::fact("poll.finished", &source, report.finished, &fact));
-        self.outbox.drain().await?;
-        let outcome = match report.outcome {
-            Outcome::Complete => "complete",
-            Outcome::Incomplete => "incomplete",
-            Outcome::Failed => "failed",
-        };
-        metrics::counter!(names::POLLS, "outcome" => outcome).increment(1);
-        metrics::histogram!(names::POLL_SECONDS).record(begun.elapsed().as_secs_f64());
-        Ok(report)
+        poll
     }
 
-    /// All pages. The inner result is the WFS's.
-    async fn features(
-        &mut self,
-        report: &mut PollReport,
-    ) -> Result<Result<Next, Fault>, Unpublished> {
-        let type_name = &self.dataset.type_name;
-        let asking = async {
-            let types = self.wfs.types().await?;
-            if !types.iter().any(|one| one.name == *type_name) {
-                return Err(missing(type_name, types.iter().map(|one| one.name.as_str())));
+    /// Polls, and publishes what is new, what has vanished, and then the fact that it polled.
+    /// Returns when all of it is acknowledged.
+    ///
+    /// # Errors
+    /// When the log refuses, or on shutdown; then the journal has that it was stopped, if the log
+    /// still takes it. What the WFS does wrong is in the report.
+    pub async fn run(mut self) -> Result<PollReport, Unpublished> {
+        let begun = Instant::now();
+        let too_large = self.outbox.too_large();
+        match self.features().await {
+            Ok(Ok(())) => {
+                let (outcome, reason) = judge(&self.report, &self.signs, &self.dataset.id_property);
+                (self.report.outcome, self.report.reason) = (outcome, reason);
+                if outcome == Outcome::Complete {
+                    self.vanish().await?;
+                }
             }
-            self.wfs.hits(type_name).await
+            Ok(Err(fault)) => self.report.reason = Some(fault.to_string()),
+            Err(Unpublished::Stopped) => {
+                self.report.outcome = Outcome::Stopped;
+                self.report.reason = Some("it was told to stop".to_owned());
+                self.tell(begun, too_large).await?;
+                return Err(Unpublished::Stopped);
+            }
+            Err(error) => return Err(error),
+        }
+        self.tell(begun, too_large).await?;
+        Ok(self.report)
+    }
+
+    /// Notes in the journal what the poll did. Not before the log has all of it: who reads the
+    /// fact finds what it counts.
+    async fn tell(&mut self, begun: Instant, too_large: u64) -> Result<(), Unpublished> {
+        self.outbox.drain().await?;
+        let too_large = self.outbox.too_large() - too_large;
+        let report = &mut self.report;
+        report.published = report.published.saturating_sub(too_large);
+        report.dead_letters += too_large;
+        report.sorted = self.shape.sorted;
+        report.finished = Timestamp::now().max(report.started);
+        let (source, fact) = (super::source(&report.dataset), json!(report));
+        self.outbox.push(journal::fact("poll.finished", &source, report.finished, &fact));
+        self.outbox.drain().await?;
+        metrics::counter!(names::POLLS, "outcome" => self.report.outcome.name()).increment(1);
+        metrics::histogram!(names::POLL_SECONDS).record(begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// All features.
+    async fn features(&mut self) -> Asked<()> {
+        let (wfs, dataset) = (self.wfs, self.dataset);
+        let asking = async {
+            let capabilities = wfs.capabilities().await?;
+            let of_name = |one: &&FeatureType| one.name == dataset.type_name;
+            let Some(there) = capabilities.types.iter().find(of_name) else {
+                let names = capabilities.types.iter().map(|one| one.name.as_str());
+                return Err(missing_type(&dataset.type_name, names));
+            };
+            has_key(dataset, &wfs.columns(&dataset.type_name).await?)?;
+            Ok((there.bounds(), wfs.hits(&dataset.type_name).await?))
         };
-        report.matched = match self.outbox.meanwhile(asking).await? {
-            Ok(matched) => matched,
+        match self.outbox.meanwhile(asking).await? {
+            Ok((bounds, hits)) => {
+                (self.bounds, self.report.matched, self.signs.hits_before) = (bounds, hits, hits);
+            }
             Err(fault) => return Ok(Err(fault)),
-        };
+        }
+        let mut refused = None;
         loop {
-            match self.page(report).await? {
-                Ok(Next::Page) => {}
-                ended => return Ok(ended),
+            let is_first = self.report.received == 0;
+            match self.page().await? {
+                Ok(given) if self.ends(given) => break,
+                Ok(_) => {}
+                // Only before anything was taken can the pages have another shape.
+                Err(fault) if is_first && self.report.received == 0 => {
+                    let Some(shape) = self.shape.instead(&fault) else {
+                        // The first refusal says more than that of the last attempt.
+                        return Ok(Err(refused.unwrap_or(fault)));
+                    };
+                    tracing::debug!(%fault, ?shape, "asking the wfs for other pages");
+                    self.shape = shape;
+                    refused.get_or_insert(fault);
+                }
+                Err(fault) => return Ok(Err(fault)),
             }
         }
+        let again = self.wfs.hits(&self.dataset.type_name);
+        Ok(self.outbox.meanwhile(again).await?.map(|after| self.signs.hits_after = after))
+    }
+
+    /// Whether a page is the last. The number that the server named does not end them: it may be
+    /// capped.
+    fn ends(&mut self, given: Given) -> bool {
+        if given.features == 0 {
+            return true;
+        }
+        self.report.pages += 1;
+        self.seams.push((self.report.received - 1, self.last_id.take()));
+        self.barren = if given.new == 0 { self.barren + 1 } else { 0 };
+        let enough = match self.report.matched {
+            Some(matched) => self.report.received >= matched,
+            None => self.barren >= BARREN_PAGES,
+        };
+        let same = self.last_page.replace(given.digest) == Some(given.digest);
+        self.signs.stuck = given.new == 0 && (same || enough);
+        self.signs.stuck
     }
 
     /// One page, asked for again when it breaks in the middle.
-    async fn page(&mut self, report: &mut PollReport) -> Result<Result<Next, Fault>, Unpublished> {
-        let (wfs, dataset) = (self.wfs, self.dataset);
-        let (received, distinct) = (report.received, report.distinct);
+    async fn page(&mut self) -> Asked<Given> {
+        let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
+        let (received, dead_letters) = (self.report.received, self.report.dead_letters);
         let mut attempt = 1;
+        // What an attempt that broke gave is new to this page, and to none after it.
+        let mut new = 0;
         loop {
-            let asking = wfs.page(&dataset.type_name, &dataset.id_property, received);
+            let asking = wfs.page(
+                &dataset.type_name,
+                &dataset.id_property,
+                shape,
+                received,
+                wfs.page_size(),
+            );
             let page = match self.outbox.meanwhile(asking).await? {
                 Ok(page) => page,
                 Err(fault) => return Ok(Err(fault)),
             };
-            match self.features_of(page, report).await? {
-                Ok(()) if report.received == received => return Ok(Ok(Next::End)),
-                Ok(()) if report.distinct == distinct => return Ok(Ok(Next::Stuck)),
-                Ok(()) => {
-                    report.pages += 1;
-                    let whole = report.matched.is_some_and(|matched| report.received >= matched);
-                    return Ok(Ok(if whole { Next::End } else { Next::Page }));
-                }
+            let mut given = Given { new, ..Given::default() };
+            match self.features_of(page, &mut given).await? {
+                Ok(()) => return Ok(Ok(given)),
                 Err(fault) if fault.is_transient() && attempt < PAGE_ATTEMPTS => {
-                    tracing::warn!(%fault, dataset = report.dataset, "page broken, asking again");
+                    tracing::warn!(%fault, dataset = dataset.type_name, "page broken, asking again");
                     self.outbox.meanwhile(tokio::time::sleep(wfs.wait(attempt))).await?;
                     // From its beginning: what it gave is known now, and not published twice.
-                    report.received = received;
+                    (self.report.received, self.report.dead_letters) = (received, dead_letters);
+                    (self.signs.again, new) = (None, given.new);
                     attempt += 1;
                 }
                 Err(fault) => return Ok(Err(fault)),
@@ -207,17 +225,21 @@ impl<L: EventLog> Poll<'_, L> {
         }
     }
 
-    async fn features_of(
-        &mut self,
-        mut page: Page,
-        report: &mut PollReport,
-    ) -> Result<Result<(), Fault>, Unpublished> {
+    async fn features_of(&mut self, mut page: Page, given: &mut Given) -> Asked<()> {
+        // What a broken attempt of this page gave comes again, and is no repetition.
+        let mut comes_again = given.new;
         loop {
             match self.outbox.meanwhile(page.next()).await? {
-                Ok(None) => return Ok(Ok(())),
+                Ok(None) => {
+                    // The number of the hits may be capped where that of the pages is not.
+                    self.report.matched = self.report.matched.max(page.matched());
+                    return Ok(Ok(()));
+                }
                 Ok(Some(features)) => {
                     for feature in features {
-                        self.feature(feature, report);
+                        if let Err(fault) = self.feature(feature, given, &mut comes_again) {
+                            return Ok(Err(fault));
+                        }
                         // A slow log slows the WFS, not the other way round.
                         while !self.outbox.has_room() {
                             self.outbox.turn().await?;
@@ -229,67 +251,140 @@ impl<L: EventLog> Poll<'_, L> {
         }
     }
 
-    fn feature(&mut self, bytes: Bytes, report: &mut PollReport) {
-        report.received += 1;
+    fn feature(
+        &mut self,
+        bytes: Bytes,
+        given: &mut Given,
+        comes_again: &mut u64,
+    ) -> Result<(), Fault> {
         let feature = match feature::read(bytes.clone(), &self.dataset.id_property) {
             Ok(feature) => feature,
             Err(refusal) => {
-                report.dead_letters += 1;
-                let source = super::source(&report.dataset);
-                let refused = Refused {
-                    kind: FEATURE_REFUSED,
-                    source: &source,
-                    key: report.dataset.clone(),
-                    time: report.started,
-                    value: bytes,
-                    extensions: [("dataset".to_owned(), report.dataset.clone())].into(),
-                };
-                self.outbox.push(refused.letter(&refusal, GROUP));
-                return;
+                let hash = xxh3_128(&bytes);
+                self.last_id = None;
+                self.count(given, hash);
+                self.report.dead_letters += 1;
+                if self.known.refuse(hash) {
+                    let source = super::source(&self.report.dataset);
+                    let refused = Refused {
+                        kind: FEATURE_REFUSED,
+                        source: &source,
+                        key: self.report.dataset.clone(),
+                        time: self.report.started,
+                        value: bytes,
+                        extensions: [("dataset".to_owned(), self.report.dataset.clone())].into(),
+                    };
+                    self.outbox.push(refused.letter(&refusal, GROUP));
+                }
+                return Ok(());
             }
         };
-        let poll = self.known.poll;
-        let before = self.known.features.get_mut(&feature.id);
-        let is_new = before.as_ref().is_none_or(|before| before.poll < poll);
-        let changed = before.as_ref().is_none_or(|before| before.hash != feature.hash);
-        report.distinct += u64::from(is_new);
-        report.published += u64::from(changed);
-        report.unchanged += u64::from(is_new && !changed);
-        match before {
-            Some(before) => *before = Version { hash: feature.hash, poll },
-            None => {
-                let version = Version { hash: feature.hash, poll };
-                self.known.features.insert(feature.id.clone(), version);
+        if let Some(position) = feature.position {
+            axes::check(position, self.bounds)?;
+        }
+        self.count(given, feature.hash);
+        self.last_id = Some(feature.id.clone());
+        let seen = self.known.see(&feature, self.terms, self.report.started);
+        match seen {
+            Seen::Same | Seen::Changed => {
+                self.report.distinct += 1;
+                given.new += 1;
+            }
+            Seen::Again if *comes_again > 0 => *comes_again -= 1,
+            Seen::Again => {
+                self.signs.again.get_or_insert_with(|| feature.id.clone());
+            }
+            Seen::Shared => {
+                self.signs.shared.get_or_insert_with(|| feature.id.clone());
             }
         }
-        if changed {
-            self.outbox.push(feature.record(self.dataset, report.started));
+        match seen {
+            Seen::Changed | Seen::Shared => {
+                self.report.published += 1;
+                self.outbox.push(feature.record(self.dataset, self.report.started));
+            }
+            Seen::Same => self.report.unchanged += 1,
+            Seen::Again => {}
         }
+        Ok(())
+    }
+
+    fn count(&mut self, given: &mut Given, hash: u128) {
+        self.report.received += 1;
+        given.features += 1;
+        given.digest = given.digest.rotate_left(1) ^ hash;
+    }
+
+    /// Whether what ended each page still stands where it stood. When one feature goes and another
+    /// comes during a poll, the numbers are right, and what moved from one page to the one before
+    /// was in neither. The inner error says so, for people.
+    async fn still_in_place(&mut self) -> Result<Result<(), String>, Unpublished> {
+        // The last one has no page after it.
+        self.seams.pop();
+        for (place, id) in std::mem::take(&mut self.seams) {
+            let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
+            let asking = first_of(wfs, dataset, shape, place);
+            let reason = match self.outbox.meanwhile(asking).await? {
+                Ok(found) if found == id => continue,
+                Ok(_) => format!(
+                    "the data changed during the poll: another feature stands at {place} than the \
+                     one that ended a page there"
+                ),
+                Err(fault) => format!("it can't be told whether the data changed: {fault}"),
+            };
+            return Ok(Err(format!("{reason}; nothing is taken for vanished")));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Publishes what a whole poll did not have.
+    async fn vanish(&mut self) -> Result<(), Unpublished> {
+        let missing = self.known.missing();
+        if self.report.dead_letters > 0 && !missing.is_empty() {
+            // They may be those that could not be read.
+            self.report.reason = Some(format!(
+                "{} features can't be read (see the dead letters), so the {} that are missing are \
+                 not taken for vanished",
+                self.report.dead_letters,
+                missing.len()
+            ));
+            return Ok(());
+        }
+        if !missing.is_empty()
+            && let Err(reason) = self.still_in_place().await?
+        {
+            (self.report.outcome, self.report.reason) = (Outcome::Incomplete, Some(reason));
+            return Ok(());
+        }
+        for id in missing {
+            let time = self.report.started;
+            self.known.vanish(&id, time);
+            self.report.vanished += 1;
+            self.outbox.push(feature::vanished(self.dataset, &id, time));
+            while !self.outbox.has_room() {
+                self.outbox.turn().await?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Whether the pages were all.
-fn judge(report: &PollReport, id_property: &str) -> (Outcome, Option<String>) {
-    let distinct = report.distinct + report.dead_letters;
-    match report.matched {
-        None => (Outcome::Complete, None),
-        Some(matched) if matched == distinct => (Outcome::Complete, None),
-        Some(matched) if report.received > distinct => {
-            let repeated = report.received - distinct;
-            let reason = format!(
-                "{distinct} of {matched} features, {repeated} of them twice: the values of \
-                 {id_property} are not unique; name another aurin.datasets id_property"
-            );
-            (Outcome::Incomplete, Some(reason))
-        }
-        Some(matched) => {
-            let reason = format!("the server says {matched} features and gives {distinct}");
-            (Outcome::Incomplete, Some(reason))
-        }
+/// The id of the feature at a place, if there is one that has an id.
+async fn first_of(
+    wfs: &Wfs,
+    dataset: &DatasetConfig,
+    shape: Shape,
+    place: u64,
+) -> Result<Option<String>, Fault> {
+    let mut page = wfs.page(&dataset.type_name, &dataset.id_property, shape, place, 1).await?;
+    let mut first = None;
+    while let Some(features) = page.next().await? {
+        first = first.or(features.into_iter().next());
     }
+    Ok(first.and_then(|bytes| feature::read(bytes, &dataset.id_property).ok()).map(|one| one.id))
 }
 
-fn missing<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
+fn missing_type<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
     let local = |name: &'a str| name.rsplit(':').next().unwrap_or(name);
     let wanted = type_name.rsplit(':').next().unwrap_or(type_name);
     let nearest = there.into_iter().find(|name| local(name).eq_ignore_ascii_case(wanted));
@@ -297,44 +392,30 @@ fn missing<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
     Fault::MissingType { type_name: type_name.to_owned(), nearest }
 }
 
+/// Whether the type has the property that is the key.
+fn has_key(dataset: &DatasetConfig, columns: &[Column]) -> Result<(), Fault> {
+    if columns.iter().any(|column| column.name == dataset.id_property) {
+        return Ok(());
+    }
+    let there: Vec<&str> = columns
+        .iter()
+        .filter(|column| !column.is_geometry())
+        .map(|column| column.name.as_str())
+        .collect();
+    Err(Fault::MissingProperty {
+        type_name: dataset.type_name.clone(),
+        property: dataset.id_property.clone(),
+        there: there.join(", "),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_poll_is_whole_or_says_why_not() {
-        let report = |matched, received, distinct| PollReport {
-            dataset: "a:b".into(),
-            started: Timestamp::UNIX_EPOCH,
-            finished: Timestamp::UNIX_EPOCH,
-            outcome: Outcome::Failed,
-            reason: None,
-            matched,
-            received,
-            distinct,
-            published: 0,
-            unchanged: 0,
-            dead_letters: 0,
-            pages: 1,
-            licence: String::new(),
-            attribution: String::new(),
-        };
-        for (matched, received, distinct, outcome, part) in [
-            (Some(5), 5, 5, Outcome::Complete, ""),
-            (None, 5, 5, Outcome::Complete, ""),
-            (Some(0), 0, 0, Outcome::Complete, ""),
-            (Some(5), 5, 4, Outcome::Incomplete, "1 of them twice"),
-            (Some(5), 4, 4, Outcome::Incomplete, "says 5 features and gives 4"),
-        ] {
-            let (found, reason) = judge(&report(matched, received, distinct), "code");
-            assert_eq!(found, outcome);
-            assert!(reason.unwrap_or_default().contains(part));
-        }
-    }
-
-    #[test]
     fn a_missing_type_names_the_nearest() {
-        let fault = missing("x:Income", ["a:b", "y:income"].into_iter());
+        let fault = missing_type("x:Income", ["a:b", "y:income"].into_iter());
         assert!(fault.to_string().contains("(it has y:income)"), "{fault}");
     }
 }

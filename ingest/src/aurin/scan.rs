@@ -25,6 +25,10 @@ pub struct Scanner {
     /// The feature under way.
     feature: Option<BytesMut>,
     features: u64,
+    /// How many features the collection says that there are, over all pages.
+    matched: Option<u64>,
+    /// A digit of that number was the last that came.
+    counting: bool,
     ended: bool,
     markup: Vec<u8>,
 }
@@ -48,6 +52,8 @@ impl Scanner {
             had_features: false,
             feature: None,
             features: 0,
+            matched: None,
+            counting: false,
             ended: false,
             markup: Vec::new(),
         }
@@ -90,6 +96,16 @@ impl Scanner {
                     _ if self.ended && !byte.is_ascii_whitespace() => {
                         return Err(Fault::Malformed("there is more after its end".to_owned()));
                     }
+                    // Whatever else stands among the features would go by unseen.
+                    _ if self.in_features
+                        && self.depth == 2
+                        && !matches!(byte, b'{' | b']' | b',')
+                        && !byte.is_ascii_whitespace() =>
+                    {
+                        return Err(Fault::Malformed(
+                            "its list of features holds something else".to_owned(),
+                        ));
+                    }
                     b'"' => {
                         self.string = InString::Yes;
                         self.name.clear();
@@ -112,7 +128,8 @@ impl Scanner {
                     _ if self.depth == 0 && !byte.is_ascii_whitespace() => {
                         return Err(Fault::Malformed("it does not begin with {".to_owned()));
                     }
-                    _ => {}
+                    b'0'..=b'9' if self.depth == 1 => self.count(byte - b'0'),
+                    _ => self.counting = false,
                 },
             }
             at += 1;
@@ -122,6 +139,12 @@ impl Scanner {
             self.feature = Some(feature);
         }
         Ok(())
+    }
+
+    /// How many features there are over all pages, as far as this one has said so: WFS 2.0 calls it
+    /// `numberMatched`, older GeoServers `totalFeatures`.
+    pub fn matched(&self) -> Option<u64> {
+        self.matched
     }
 
     /// The body has ended: how many features it had.
@@ -174,6 +197,16 @@ impl Scanner {
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Takes a digit of a number of the collection's own.
+    fn count(&mut self, digit: u8) {
+        if self.name != b"numberMatched" && self.name != b"totalFeatures" {
+            return;
+        }
+        let before = if self.counting { self.matched.unwrap_or(0) } else { 0 };
+        self.matched = Some(before.saturating_mul(10).saturating_add(u64::from(digit)));
+        self.counting = true;
     }
 
     fn keep(&self, feature: &mut BytesMut, part: &[u8]) -> Result<(), Fault> {
@@ -230,6 +263,10 @@ mod tests {
             ("[]", Fault::Malformed("it does not begin with {".into())),
             ("oops", Fault::Malformed("it does not begin with {".into())),
             ("{}", Fault::Malformed("it has no list of features".into())),
+            (
+                "{\"features\":[{},null]}",
+                Fault::Malformed("its list of features holds something else".into()),
+            ),
             ("{\"features\":[]}{}", Fault::Malformed("there is more after its end".into())),
         ] {
             for cut in [1, 7, 10_000] {
@@ -238,6 +275,25 @@ mod tests {
         }
         let large = format!("{{\"features\":[{{\"a\":\"{}\"}}]}}", "x".repeat(2_000));
         assert_eq!(scan(large.as_bytes(), 64), Err(Fault::FeatureTooLarge(1_000)));
+    }
+
+    #[test]
+    fn hears_how_many_there_are() {
+        for (body, matched) in [
+            (r#"{"numberMatched": 237,"features":[{"numberMatched":9}]}"#, Some(237)),
+            (r#"{"features":[{}],"totalFeatures":12,"numberReturned":1}"#, Some(12)),
+            (r#"{"features":[],"totalFeatures":12,"numberMatched":12}"#, Some(12)),
+            (r#"{"features":[],"numberMatched":"unknown","numberReturned":5}"#, None),
+            (r#"{"features":[],"a":{"numberMatched":5}}"#, None),
+        ] {
+            for cut in [1, 7, 10_000] {
+                let (mut scanner, mut out) = (Scanner::new(1_000), Vec::new());
+                for piece in body.as_bytes().chunks(cut) {
+                    scanner.push(piece, &mut out).unwrap();
+                }
+                assert_eq!(scanner.matched(), matched, "{body}");
+            }
+        }
     }
 
     proptest! {

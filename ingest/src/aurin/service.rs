@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowerbird_stream::EventLog;
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::Reporter;
+use bowerbird_stream::{EventLog, LogError};
+use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{AurinConfig, DatasetConfig};
-use super::poll::{GROUP, Known, Outcome, Poll, PollReport};
+use super::memory::Memory;
+use super::poll::{GROUP, Poll};
+use super::report::{Outcome, PollReport};
 use super::wfs::Wfs;
 use crate::error::IngestError;
 use crate::outbox::Outbox;
 use crate::publish::{Publisher, Unpublished};
 use crate::standing::Standing;
-
-/// A poll that failed is tried again no sooner than this.
-const SOONEST_RETRY: Duration = Duration::from_secs(60);
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -60,8 +62,8 @@ pub async fn once<L: EventLog>(
     cancel: CancellationToken,
 ) -> Result<AurinSummary, IngestError> {
     let standing = Standing::new(reporter);
-    let publisher = Publisher::new(log, GROUP, config.drain_timeout, standing.on_trouble());
-    let mut poller = Poller::new(publisher, config, standing, cancel)?;
+    let publisher = Publisher::new(log.clone(), GROUP, config.drain_timeout, standing.on_trouble());
+    let mut poller = Poller::new(log, publisher, config, standing, cancel)?;
     poller.standing.source(None);
     for index in 0..poller.config.datasets.len() {
         if poller.poll(index).await.is_err() {
@@ -71,7 +73,7 @@ pub async fn once<L: EventLog>(
     Ok(poller.end().await)
 }
 
-/// Polls each data set by its interval until `cancel`. Whatever goes wrong is told by `reporter`,
+/// Polls each data set by its schedule until `cancel`. Whatever goes wrong is told by `reporter`,
 /// and tried again.
 ///
 /// # Errors
@@ -84,20 +86,23 @@ pub async fn run<L: EventLog>(
 ) -> Result<AurinSummary, IngestError> {
     let standing = Standing::new(reporter);
     let publisher =
-        Publisher::new(log, GROUP, config.drain_timeout, standing.on_trouble()).patient();
-    let mut poller = Poller::new(publisher, config, standing, cancel)?;
+        Publisher::new(log.clone(), GROUP, config.drain_timeout, standing.on_trouble()).patient();
+    let mut poller = Poller::new(log, publisher, config, standing, cancel)?;
     poller.standing.source(None);
-    let now = Instant::now();
-    let mut due: Vec<Instant> = vec![now; poller.config.datasets.len()];
+    poller.patient = true;
+    let (now, clock) = (Instant::now(), Timestamp::now());
+    let first_of = |dataset: &DatasetConfig| now + dataset.schedule.first(clock);
+    let mut due: Vec<Instant> = poller.config.datasets.iter().map(first_of).collect();
     // Without data sets there is nothing to do but to wait for the end.
     while let Some((index, at)) = first(&due) {
         let waiting = tokio::time::sleep_until(at);
         if poller.outbox.meanwhile(waiting).await.is_err() {
             break;
         }
-        let begun = Instant::now();
+        let (begun, clock) = (Instant::now(), Timestamp::now());
         let Ok(whole) = poller.poll(index).await else { break };
-        due[index] = begun + wait(poller.config.datasets[index].interval, whole);
+        let DatasetConfig { type_name, schedule, .. } = &poller.config.datasets[index];
+        due[index] = begun + schedule.wait(type_name, clock, whole);
     }
     poller.cancel.cancelled().await;
     Ok(poller.end().await)
@@ -108,23 +113,22 @@ fn first(due: &[Instant]) -> Option<(usize, Instant)> {
     due.iter().copied().enumerate().min_by_key(|(_, at)| *at)
 }
 
-/// From the beginning of a poll to that of the next: sooner when it was not whole.
-fn wait(interval: Duration, whole: bool) -> Duration {
-    if whole { interval } else { (interval / 8).max(SOONEST_RETRY).min(interval) }
-}
-
 struct Poller<L> {
+    log: L,
+    /// Waits also for what only an operator can mend in the log.
+    patient: bool,
     wfs: Wfs,
     config: AurinConfig,
     outbox: Outbox<L>,
     standing: Arc<Standing>,
     cancel: CancellationToken,
-    known: Vec<Known>,
+    memory: Memory,
     summary: AurinSummary,
 }
 
 impl<L: EventLog> Poller<L> {
     fn new(
+        log: L,
         publisher: Publisher<L>,
         config: AurinConfig,
         standing: Arc<Standing>,
@@ -133,7 +137,9 @@ impl<L: EventLog> Poller<L> {
         Ok(Self {
             wfs: Wfs::new(&config)?,
             outbox: Outbox::new(publisher, config.outbox, cancel.clone()),
-            known: config.datasets.iter().map(|_| Known::default()).collect(),
+            log,
+            patient: false,
+            memory: Memory::new(config.datasets.iter().map(|dataset| &*dataset.type_name)),
             summary: AurinSummary::default(),
             config,
             standing,
@@ -143,13 +149,15 @@ impl<L: EventLog> Poller<L> {
 
     /// Polls one data set; whether the poll was complete.
     async fn poll(&mut self, index: usize) -> Result<bool, Unpublished> {
-        let poll = Poll {
-            wfs: &self.wfs,
-            dataset: &self.config.datasets[index],
-            known: &mut self.known[index],
-            outbox: &mut self.outbox,
+        let polled = match self.remember().await {
+            Ok(()) => {
+                let dataset = &self.config.datasets[index];
+                let known = self.memory.of(&dataset.type_name);
+                Box::pin(Poll::new(&self.wfs, dataset, known, &mut self.outbox).run()).await
+            }
+            Err(error) => Err(error),
         };
-        let report = match Box::pin(poll.run()).await {
+        let report = match polled {
             Ok(report) => report,
             Err(error) => {
                 if let Unpublished::Log(error) = &error {
@@ -158,18 +166,39 @@ impl<L: EventLog> Poller<L> {
                 return Err(error);
             }
         };
-        let PollReport { dataset, received, published, outcome, reason, .. } = &report;
-        tracing::info!(dataset, received, published, ?outcome, reason, "poll finished");
+        let PollReport { dataset, received, published, vanished, outcome, reason, .. } = &report;
+        let outcome = outcome.name();
+        tracing::info!(dataset, received, published, vanished, outcome, reason, "poll finished");
         let whole = report.outcome == Outcome::Complete;
         self.summary.add(report);
         let troubles: Vec<String> = self
             .summary
             .polls
             .values()
+            .filter(|poll| poll.outcome != Outcome::Complete)
             .filter_map(|poll| Some(format!("{}: {}", poll.dataset, poll.reason.as_ref()?)))
             .collect();
         self.standing.source((!troubles.is_empty()).then(|| troubles.join("; ")));
         Ok(whole)
+    }
+
+    /// Reads what the log has by now.
+    async fn remember(&mut self) -> Result<(), Unpublished> {
+        let trouble = self.standing.on_trouble();
+        let notify = |error: &LogError, _: Duration| trouble(Some(error));
+        let patient = self.patient;
+        let judge = |error: &LogError| match patient || error.is_transient() || error.pauses() {
+            true => Verdict::Again { after: None },
+            false => Verdict::GiveUp,
+        };
+        let (policy, log) = (RetryPolicy::default(), &self.log);
+        // One attempt at a time has it; the lock is never waited for.
+        let memory = Mutex::new(&mut self.memory);
+        let reading =
+            retry(&policy, judge, notify, || async { memory.lock().await.catch_up(log).await });
+        self.outbox.meanwhile(reading).await??;
+        trouble(None);
+        Ok(())
     }
 
     async fn end(mut self) -> AurinSummary {
@@ -180,23 +209,5 @@ impl<L: EventLog> Poller<L> {
         }
         self.standing.stopped();
         self.summary
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_poll_that_failed_is_tried_sooner() {
-        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
-        for (interval, whole, expected) in [
-            (hour * 24, true, hour * 24),
-            (hour * 24, false, hour * 3),
-            (minute * 4, false, minute),
-            (minute / 2, false, minute / 2),
-        ] {
-            assert_eq!(wait(interval, whole), expected);
-        }
     }
 }

@@ -12,7 +12,8 @@ use url::Url;
 use super::config::AurinConfig;
 use super::fault::Fault;
 use super::scan::Scanner;
-use super::xml::{self, FeatureType};
+use super::shape::Shape;
+use super::xml::{self, Capabilities, Column};
 use crate::error::{IngestError, chain};
 
 /// The largest document that is read whole: capabilities of some thousands of types.
@@ -40,6 +41,7 @@ struct Limits {
 pub struct Page {
     response: Response,
     scanner: Option<Scanner>,
+    matched: Option<u64>,
 }
 
 impl Wfs {
@@ -70,13 +72,25 @@ impl Wfs {
         })
     }
 
-    /// The types that there are.
+    /// The types that there are, and under which constraints.
     ///
     /// # Errors
     /// What the WFS does wrong.
-    pub async fn types(&self) -> Result<Vec<FeatureType>, Fault> {
+    pub async fn capabilities(&self) -> Result<Capabilities, Fault> {
         let body = self.document(&[("request", "GetCapabilities")]).await?;
         xml::capabilities(&body)
+    }
+
+    /// The columns of a type, geometries too.
+    ///
+    /// # Errors
+    /// What the WFS does wrong.
+    pub async fn columns(&self, type_name: &str) -> Result<Vec<Column>, Fault> {
+        // WFS 2.0 asks for `typeNames` in GetFeature and for `typeName` here, and servers take
+        // one of them or both (OGC 09-025r2, tables 8 and 17; its corrigendum).
+        let parameters =
+            [("request", "DescribeFeatureType"), ("typeName", type_name), ("typeNames", type_name)];
+        xml::description(&self.document(&parameters).await?, type_name)
     }
 
     /// How many features a type has; nothing when the server does not know.
@@ -90,23 +104,38 @@ impl Wfs {
         xml::hits(&self.document(&parameters).await?)
     }
 
-    /// Asks for the page that begins with the feature at `start`, in the order of `sort_by`.
+    /// Asks for the page of at most `count` that begins with the feature at `start`, in this shape.
     ///
     /// # Errors
     /// What the WFS does wrong.
-    pub async fn page(&self, type_name: &str, sort_by: &str, start: u64) -> Result<Page, Fault> {
-        let (count, start) = (self.config.page_size.to_string(), start.to_string());
-        let parameters = [
+    pub async fn page(
+        &self,
+        type_name: &str,
+        sort_by: &str,
+        shape: Shape,
+        start: u64,
+        count: u32,
+    ) -> Result<Page, Fault> {
+        let (count, start) = (count.to_string(), start.to_string());
+        let mut parameters = vec![
             ("request", "GetFeature"),
             ("typeNames", type_name),
             ("outputFormat", "application/json"),
-            ("srsName", "EPSG:4326"),
+            ("srsName", shape.srs_name()),
             ("count", &count),
             ("startIndex", &start),
-            ("sortBy", sort_by),
         ];
+        if shape.sorted {
+            parameters.push(("sortBy", sort_by));
+        }
         let response = self.patiently(|| self.ask(&parameters)).await?;
-        Ok(Page { response, scanner: Some(Scanner::new(self.config.max_feature_bytes)) })
+        let scanner = Some(Scanner::new(self.config.max_feature_bytes));
+        Ok(Page { response, scanner, matched: None })
+    }
+
+    /// How many features are asked for in one page.
+    pub fn page_size(&self) -> u32 {
+        self.config.page_size
     }
 
     /// How long to wait before a page that broke is asked for again.
@@ -152,6 +181,9 @@ impl Wfs {
         let response = request.send().await.map_err(network)?;
         match response.status() {
             StatusCode::OK => Ok(response),
+            StatusCode::UNAUTHORIZED if response.url().origin() != self.base_url.origin() => {
+                Err(Fault::SentOn(response.url().origin().ascii_serialization()))
+            }
             StatusCode::UNAUTHORIZED => Err(Fault::Unauthorised),
             status => Err(refusal(status, response).await),
         }
@@ -159,6 +191,11 @@ impl Wfs {
 }
 
 impl Page {
+    /// How many features there are over all pages; known at the end, where the server says so.
+    pub fn matched(&self) -> Option<u64> {
+        self.matched
+    }
+
     /// The next features; nothing at the end of the page. Cancel safe.
     ///
     /// # Errors
@@ -169,6 +206,7 @@ impl Page {
         while features.is_empty() {
             let Some(piece) = self.response.chunk().await.map_err(network)? else {
                 if let Some(scanner) = self.scanner.take() {
+                    self.matched = scanner.matched();
                     scanner.finish()?;
                 }
                 return Ok(None);

@@ -15,14 +15,42 @@ pub struct FeatureType {
     pub name: String,
     /// Its title.
     pub title: String,
+    lower: String,
+    upper: String,
+}
+
+impl FeatureType {
+    /// West, south, east, north of its features in degrees, where the server says so. A box of WGS
+    /// 84 has longitude first whatever the axes of its features (OGC 06-121r9, 10.2).
+    pub fn bounds(&self) -> Option<[f64; 4]> {
+        let corner = |text: &str| {
+            let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().ok());
+            Some((numbers.next()??, numbers.next()??))
+        };
+        let ((west, south), (east, north)) = (corner(&self.lower)?, corner(&self.upper)?);
+        Some([west, south, east, north])
+    }
+
+    fn corner(&mut self, is_lower: bool, text: &str) {
+        if is_lower { &mut self.lower } else { &mut self.upper }.push_str(text);
+    }
+}
+
+/// What a WFS says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Its types.
+    pub types: Vec<FeatureType>,
+    /// Under which constraints it gives them; a licence, where it says one.
+    pub constraints: Option<String>,
 }
 
 /// The types in a capabilities document.
 ///
 /// # Errors
 /// When it is an exception, or no capabilities document.
-pub fn capabilities(xml: &str) -> Result<Vec<FeatureType>, Fault> {
-    let mut types = Vec::new();
+pub fn capabilities(xml: &str) -> Result<Capabilities, Fault> {
+    let (mut types, mut constraints) = (Vec::<FeatureType>::new(), String::new());
     let mut is_capabilities = false;
     walk(xml, |path, step| {
         match (path, step) {
@@ -39,10 +67,89 @@ pub fn capabilities(xml: &str) -> Result<Vec<FeatureType>, Fault> {
                     }
                 }
             }
+            ([.., parent, last], Step::Text(text))
+                if parent == "WGS84BoundingBox" && last.ends_with("Corner") =>
+            {
+                if let Some(current) = types.last_mut() {
+                    current.corner(last == "LowerCorner", text);
+                }
+            }
+            ([.., parent, last], Step::Text(text))
+                if parent == "ServiceIdentification" && last == "AccessConstraints" =>
+            {
+                constraints.push_str(text.trim());
+            }
             _ => {}
         };
     })?;
-    if is_capabilities { Ok(types) } else { Err(unexpected(xml, "capabilities")) }
+    // OWS Common says "NONE" where there are none.
+    let is_said = !constraints.is_empty() && !constraints.eq_ignore_ascii_case("none");
+    let constraints = is_said.then_some(constraints);
+    if is_capabilities {
+        Ok(Capabilities { types, constraints })
+    } else {
+        Err(unexpected(xml, "capabilities"))
+    }
+}
+
+/// A column of a type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Column {
+    /// Its name: that of the property.
+    pub name: String,
+    /// Its type, without the prefix: `string`, `integer`, `MultiSurfacePropertyType`.
+    pub kind: String,
+}
+
+impl Column {
+    /// Whether it holds geometries (GML 3.2.1, 9.1.2: types of properties that hold one).
+    pub fn is_geometry(&self) -> bool {
+        self.kind.ends_with("PropertyType")
+    }
+}
+
+/// The columns in the description of a type.
+///
+/// # Errors
+/// When it is an exception, or describes no such type.
+pub fn description(xml: &str, type_name: &str) -> Result<Vec<Column>, Fault> {
+    let local = |name: &str| name.rsplit(':').next().unwrap_or(name).to_owned();
+    let named = |tag: &BytesStart<'_>, name: &str| {
+        attribute(tag, name).map(|text| local(&text)).unwrap_or_default()
+    };
+    let mut elements = Vec::new();
+    let mut types: Vec<(String, Vec<Column>)> = Vec::new();
+    walk(xml, |path, step| {
+        let Step::Start(tag) = step else { return };
+        match path {
+            [_, last] if last == "element" => {
+                elements.push((named(tag, "name"), named(tag, "type")))
+            }
+            [_, last] if last == "complexType" => types.push((named(tag, "name"), Vec::new())),
+            [_, outer, .., last] if outer == "complexType" => {
+                let Some((_, columns)) = types.last_mut() else { return };
+                match (last.as_str(), columns.last_mut()) {
+                    ("element", _) => {
+                        columns.push(Column { name: named(tag, "name"), kind: named(tag, "type") })
+                    }
+                    // A type without a name stands inside of its element.
+                    ("restriction", Some(column)) if column.kind.is_empty() => {
+                        column.kind = named(tag, "base");
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    })?;
+    let wanted = local(type_name);
+    let of_element = elements.iter().find(|(name, _)| *name == wanted).map(|(_, kind)| kind);
+    let found = types.iter().position(|(name, _)| Some(name) == of_element);
+    let found = found.or_else(|| (types.len() == 1).then_some(0));
+    match found {
+        Some(at) => Ok(types.swap_remove(at).1),
+        None => Err(unexpected(xml, &format!("a description of {type_name}"))),
+    }
 }
 
 /// The number of features that match, where the server knows it.
@@ -158,9 +265,14 @@ mod tests {
         let xml = r#"<?xml version="1.0"?><wfs:WFS_Capabilities xmlns:wfs="w" version="2.0.0">
             <wfs:FeatureTypeList><wfs:FeatureType><wfs:Name> a:b&amp;c </wfs:Name>
             <wfs:Title>Income &#38; <![CDATA[<more>]]></wfs:Title></wfs:FeatureType>
-            <FeatureType><Name>d:e</Name><x><Name>not this</Name></x></FeatureType>
+            <FeatureType><Name>d:e</Name><x><Name>not this</Name></x>
+            <o:WGS84BoundingBox><o:LowerCorner>113 -43.5</o:LowerCorner>
+            <o:UpperCorner> 152.5  -14.0 </o:UpperCorner></o:WGS84BoundingBox></FeatureType>
             </wfs:FeatureTypeList></wfs:WFS_Capabilities>"#;
-        let types = capabilities(xml).unwrap();
+        let Capabilities { types, constraints } = capabilities(xml).unwrap();
+        assert_eq!(constraints, None);
+        assert_eq!(types[0].bounds(), None);
+        assert_eq!(types[1].bounds(), Some([113.0, -43.5, 152.5, -14.0]));
         assert_eq!(types[0].name, "a:b&c");
         assert_eq!(types[0].title, "Income & <more>");
         assert_eq!((types[1].name.as_str(), types.len()), ("d:e", 2));
@@ -169,6 +281,24 @@ mod tests {
         let cut = capabilities(&xml[..xml.len() - 30]).unwrap_err();
         assert!(matches!(&cut, Fault::NotData(_)) && cut.is_transient(), "{cut}");
         assert!(capabilities(&format!("{xml}<FeatureCollection/>")).is_err());
+    }
+
+    #[test]
+    fn reads_descriptions() {
+        let xml = r#"<schema xmlns:xsd="x"><element name="lga" type="ms:lgaType"/>
+            <complexType name="otherType"><sequence><element name="no" type="xsd:int"/></sequence>
+            </complexType><complexType name="lgaType"><complexContent><extension base="gml:A">
+            <sequence><element name="geom" type="gml:SurfacePropertyType"/>
+            <element name="code" type="xsd:string"/><element name="note"><simpleType>
+            <restriction base="string"/></simpleType></element></sequence></extension>
+            </complexContent></complexType></schema>"#;
+        let columns = description(xml, "ms:lga").unwrap();
+        let pairs: Vec<_> = columns.iter().map(|c| (c.name.as_str(), c.kind.as_str())).collect();
+        let expected = [("geom", "SurfacePropertyType"), ("code", "string"), ("note", "string")];
+        assert_eq!(pairs, expected);
+        assert_eq!(columns.iter().filter(|column| column.is_geometry()).count(), 1);
+        assert!(matches!(description(xml, "ms:else"), Err(Fault::NotData(_))));
+        assert!(matches!(description("<a/>", "ms:lga"), Err(Fault::NotData(_))));
     }
 
     #[test]
@@ -206,6 +336,7 @@ mod tests {
         #[test]
         fn never_panics(text in "[<>&;/a-c\"= #\\PC]*") {
             capabilities(&text).ok();
+            description(&text, "a:b").ok();
             hits(&text).ok();
             exception(&text);
         }

@@ -94,10 +94,18 @@ pub struct Dataset {
     /// Who must be named wherever the data is published, carried with every feature.
     #[schemars(example = &"Australian Bureau of Statistics, by AURIN")]
     pub attribution: String,
-    /// Seconds between two polls.
+    /// Seconds between two polls. The first is at start.
     #[serde(default = "daily")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub interval_s: u64,
+    /// Each poll is up to so many seconds later, so that data sets are not asked for all at once;
+    /// without it a tenth of interval_s, and not more than ten minutes.
+    #[schemars(range(min = 0, max = 86_400), example = 600)]
+    pub jitter_s: Option<u64>,
+    /// A cron expression in the place of interval_s: minute, hour, day, month, day of the week, and
+    /// perhaps a time zone, which is UTC otherwise. The first poll is at its next time.
+    #[schemars(example = &"30 3 * * 1-5 Australia/Melbourne")]
+    pub schedule: Option<String>,
 }
 
 /// Archives of posts.

@@ -19,6 +19,29 @@ pub struct Config {
     pub max_count: Option<usize>,
     /// What happens to the first pages, one each; after that all is well.
     pub faults: Vec<Fault>,
+    /// What it says of how many features there are.
+    pub hits: Hits,
+    /// It sorts; otherwise it refuses to.
+    pub sorts: bool,
+    /// It pages; otherwise it begins at the first feature whatever is asked for.
+    pub pages: bool,
+    /// It takes the axes of `EPSG:4326` as the register has them: latitude first.
+    pub latitude_first: bool,
+    /// After the first page the first feature of each data set goes, and another comes at the end.
+    pub moves: bool,
+}
+
+/// What a WFS says of how many features there are, in hits and pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hits {
+    /// Their number.
+    Right,
+    /// That it does not know, which WFS 2.0 allows (OGC 09-025r2, 7.7.4.2).
+    Unknown,
+    /// Not more than so many.
+    Capped(usize),
+    /// One more each time.
+    Growing,
 }
 
 impl Default for Config {
@@ -30,6 +53,11 @@ impl Default for Config {
             credentials: None,
             max_count: None,
             faults: Vec::new(),
+            hits: Hits::Right,
+            sorts: true,
+            pages: true,
+            latitude_first: false,
+            moves: false,
         }
     }
 }

@@ -11,7 +11,7 @@ mod request;
 mod xml;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -23,10 +23,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, Fault};
+pub use config::{Config, Fault, Hits};
 pub use dataset::{SampleDataset, sample_datasets};
 
 use dataset::Dataset;
@@ -40,6 +40,8 @@ struct Sim {
     datasets: Vec<Dataset>,
     faults: Mutex<VecDeque<Fault>>,
     served: Arc<AtomicU64>,
+    /// How often it was asked how many features there are.
+    counted: AtomicUsize,
 }
 
 /// Starts the sample WFS; it answers at `/wfs`.
@@ -53,6 +55,7 @@ pub async fn serve(config: Config) -> Result<Running, SimError> {
         datasets: dataset::make(config.seed, config.features),
         faults: Mutex::new(config.faults.iter().copied().collect()),
         served: Arc::clone(&served),
+        counted: AtomicUsize::new(0),
         config,
     };
     let router = Router::new().route("/wfs", get(answer)).with_state(Arc::new(sim));
@@ -79,7 +82,11 @@ async fn answer(
             Err(exception) => exception.into_response(),
         },
         Request::Hits { type_name } => match sim.dataset(&type_name) {
-            Ok(dataset) => xml::response(xml::hits(dataset.features.len())),
+            Ok(dataset) => {
+                let growth = sim.counted.fetch_add(1, Ordering::Relaxed);
+                let number = sim.matched(dataset.features.len(), growth);
+                xml::response(xml::hits(number.as_str().unwrap_or(&number.to_string())))
+            }
             Err(exception) => exception.into_response(),
         },
         Request::Features { type_name, page } => match sim.page(&type_name, &page) {
@@ -106,6 +113,16 @@ impl Sim {
         })
     }
 
+    /// What it says of how many features there are.
+    fn matched(&self, there: usize, growth: usize) -> Value {
+        match self.config.hits {
+            Hits::Right => json!(there),
+            Hits::Unknown => json!("unknown"),
+            Hits::Capped(most) => json!(there.min(most)),
+            Hits::Growing => json!(there + growth),
+        }
+    }
+
     fn page(&self, type_name: &str, page: &request::Page) -> Result<Response, Exception> {
         let dataset = self.dataset(type_name)?;
         let fault = {
@@ -113,13 +130,26 @@ impl Sim {
             faults.pop_front().unwrap_or(Fault::None)
         };
         let capped = page.count.min(self.config.max_count.unwrap_or(usize::MAX));
+        if page.sort_by.is_some() && !self.config.sorts {
+            let text = "this layer does not support sorting";
+            return Err(Exception::new("OperationProcessingFailed", "sortBy", text));
+        }
         let features = dataset.sorted(page.sort_by.as_deref())?;
-        let given: Vec<_> = features.into_iter().skip(page.start_index).take(capped).collect();
+        let from = if self.config.pages { page.start_index } else { 0 };
+        let moved = self.config.moves && self.served.load(Ordering::Relaxed) > 0;
+        let newcomer = features.last().filter(|_| moved);
+        let newcomer = newcomer.map(|last| renamed(last, &dataset.type_name));
+        let features = features.into_iter().skip(usize::from(moved)).chain(newcomer.as_ref());
+        let mut given: Vec<Value> = features.skip(from).take(capped).cloned().collect();
+        if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
+            given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
+        }
+        let matched = self.matched(dataset.features.len(), 0);
         let body = json!({
             "type": "FeatureCollection",
             "features": given,
-            "totalFeatures": dataset.features.len(),
-            "numberMatched": dataset.features.len(),
+            "totalFeatures": matched,
+            "numberMatched": matched,
             "numberReturned": given.len(),
             "timeStamp": Timestamp::now().to_string(),
             "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4326"}},
@@ -145,6 +175,25 @@ impl Sim {
             }
             Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         })
+    }
+}
+
+/// A feature after all others: the last one with a greater code.
+fn renamed(last: &Value, type_name: &str) -> Value {
+    let mut other = last.clone();
+    let sample = sample_datasets().into_iter().find(|sample| sample.type_name == type_name);
+    if let Some(code) = sample.and_then(|sample| other["properties"].get_mut(sample.id_property)) {
+        *code = json!("999999999");
+    }
+    other
+}
+
+/// Latitude for longitude, in positions however deep.
+fn swap_axes(coordinates: &mut Value) {
+    let Value::Array(parts) = coordinates else { return };
+    match parts.first() {
+        Some(Value::Number(_)) if parts.len() > 1 => parts.swap(0, 1),
+        _ => parts.iter_mut().for_each(swap_axes),
     }
 }
 

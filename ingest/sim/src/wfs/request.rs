@@ -26,6 +26,7 @@ pub struct Page {
     pub count: usize,
     pub start_index: usize,
     pub sort_by: Option<String>,
+    pub srs: Option<String>,
 }
 
 /// What is answered to a request that can't be served (OWS Common 1.1, clause 8).
@@ -89,6 +90,7 @@ impl Request {
                 let page = Page {
                     count: number("count", usize::MAX)?,
                     start_index: number("startindex", 0)?,
+                    srs: get("srsname").map(str::to_owned),
                     sort_by: get("sortby").filter(|name| !name.is_empty()).map(str::to_owned),
                 };
                 if page.start_index > 0 && page.sort_by.is_none() {
@@ -116,7 +118,7 @@ mod tests {
     fn reads_what_clients_send() {
         let page = |count, start_index, sort_by: Option<&str>| Request::Features {
             type_name: "a:b".into(),
-            page: Page { count, start_index, sort_by: sort_by.map(str::to_owned) },
+            page: Page { count, start_index, sort_by: sort_by.map(str::to_owned), srs: None },
         };
         let features = "service=WFS&version=2.0.0&request=GetFeature&typeNames=a%3Ab";
         for (query, expected) in [

@@ -72,7 +72,7 @@ pub fn description(dataset: &Dataset) -> String {
 }
 
 /// How many features there are.
-pub fn hits(matched: usize) -> String {
+pub fn hits(matched: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><wfs:FeatureCollection {NAMESPACES} \
          numberMatched=\"{matched}\" numberReturned=\"0\" timeStamp=\"{}\"/>",
