@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 pub mod flaky;
+pub mod inside;
+pub mod memory;
 
 use std::time::Duration;
 
