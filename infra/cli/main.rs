@@ -29,6 +29,7 @@ mod sink;
 mod telemetry;
 mod topics;
 mod up;
+mod usage;
 mod verify;
 mod watch;
 
@@ -75,6 +76,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Topics(arguments) => shutdown.unless(topics::run(arguments, &settings)).await,
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
+        Command::Usage(arguments) => shutdown.unless(usage::run(arguments, &settings)).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,
