@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     aurin, config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections, replay,
-    rules, sim, sink, topics, up, verify,
+    rules, sim, sink, topics, up, usage, verify,
 };
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
@@ -90,6 +90,8 @@ pub enum Command {
     /// List the data sets of AURIN's WFS, or the columns of one
     #[command(subcommand)]
     Aurin(aurin::Arguments),
+    /// What X's stream has brought and cost, by UTC day and rule
+    Usage(usage::Arguments),
     /// Write what the event log holds as documents
     Sink(sink::Arguments),
     /// How far each group is behind the event log
@@ -125,7 +127,7 @@ impl Command {
             | Self::Projections(_)
             | Self::Lag(_)
             | Self::Dashboard(_) => &[Account::Log, Account::Store],
-            Self::Topics(_) => &[Account::Log],
+            Self::Topics(_) | Self::Usage(_) => &[Account::Log],
             Self::DeadLetters(arguments) => arguments.accounts(),
             Self::Rules(arguments) => arguments.accounts(),
             Self::Aurin(arguments) => arguments.accounts(),

@@ -30,6 +30,7 @@ mod sink;
 mod telemetry;
 mod topics;
 mod up;
+mod usage;
 mod verify;
 mod watch;
 
@@ -77,6 +78,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Ingest(arguments) => ingest::run(arguments, &settings, &shutdown).await,
         Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
         Command::Aurin(arguments) => shutdown.unless(aurin::run(arguments, &settings)).await,
+        Command::Usage(arguments) => shutdown.unless(usage::run(arguments, &settings)).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,

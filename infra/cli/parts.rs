@@ -7,8 +7,8 @@ use anyhow::bail;
 use bowerbird_infra::config::{Account, Dataset, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
 use bowerbird_ingest::archive::{ArchiveConfig, Input, usual_workers};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig, Schedule};
-use bowerbird_ingest::x::XConfig;
 use bowerbird_ingest::x::rules::Rule;
+use bowerbird_ingest::x::{Limits, XConfig};
 use bowerbird_mapreduce::couch::CouchViews;
 use bowerbird_mapreduce::quickjs::{QuickJsConfig, QuickJsViews};
 use bowerbird_mapreduce::{AnyViews, Design, ViewError, design};
@@ -82,9 +82,20 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         backfill_minutes: section.backfill_minutes,
         idle_timeout: Duration::from_millis(section.idle_timeout_ms),
         max_item_bytes: section.max_item_bytes,
+        limits: x_limits(settings),
         drain_timeout: settings.source_drain(),
         ..XConfig::new(base_url.parse()?, bearer.get())
     })
+}
+
+/// What X's stream may bring, and what that costs.
+pub fn x_limits(settings: &Settings) -> Limits {
+    let section = &settings.config().x;
+    Limits {
+        monthly_cap_posts: section.monthly_cap_posts,
+        warn_at_percent: section.warn_at_percent,
+        price_per_post_usd: section.price_per_post_usd,
+    }
 }
 
 /// The rules that the stream shall have.

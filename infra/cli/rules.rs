@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use bowerbird_infra::config::Account;
-use bowerbird_ingest::x::rules::{Api, Plan, Rule, check};
+use bowerbird_ingest::x::rules::{Api, Plan, Rule, check, doubts};
 use bowerbird_stream::{EventLog as _, journal};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -67,6 +67,9 @@ async fn sync(arguments: Sync, api: &Api, settings: &Settings) -> anyhow::Result
     if !wrong.is_empty() {
         let message = format!("x.rules is wrong, nothing was sent: {}", wrong.join("; "));
         return Err(WrongUse(message).into());
+    }
+    for doubt in doubts(&declared) {
+        tracing::warn!(doubt, "x.rules");
     }
     let plan = Plan::of(&declared, api.list().await?);
     if !arguments.dry_run && !arguments.yes && !plan.delete.is_empty() {

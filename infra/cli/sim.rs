@@ -1,13 +1,14 @@
 //! `bowerbird sim`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use bowerbird_infra::config::Listen;
 use bowerbird_sim::{Running, wfs, x};
 use clap::{Args, Subcommand};
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, WrongUse};
 use crate::output;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -30,9 +31,12 @@ pub struct X {
     /// Posts a second [default: sim.rate]
     #[arg(long, value_name = "POSTS", value_parser = rate)]
     rate: Option<f64>,
-    /// What the posts are made from [default: sim.seed]
+    /// What the posts, and faults by chance, are made from [default: sim.seed]
     #[arg(long)]
     seed: Option<u64>,
+    /// A file in TOML that says how it behaves: refusals, endings, limits, faults by chance
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
 }
 
 /// What `sim aurin` takes.
@@ -56,8 +60,16 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
     let (running, path) = match arguments {
-        Arguments::X(X { listen, rate, seed }) => {
-            let defaults = x_config(settings);
+        Arguments::X(X { listen, rate, seed, scenario }) => {
+            let defaults = match scenario {
+                None => x_config(settings),
+                Some(file) => {
+                    let named = || file.display().to_string();
+                    let text = std::fs::read_to_string(&file).with_context(named)?;
+                    let read = x::scenario(&text, x_config(settings));
+                    read.map_err(|error| WrongUse(format!("{}: {error}", named())))?
+                }
+            };
             let (rate, seed) = (rate.unwrap_or(defaults.rate), seed.unwrap_or(defaults.seed));
             (x::serve(x::Config { listen, rate, seed, ..defaults }).await?, "")
         }

@@ -1,4 +1,8 @@
-//! Small batches on their way to the log, several at a time, within bounds.
+//! Small batches on their way to the log, one after the other, within bounds.
+//!
+//! One at a time: of two, the later could be taken and the earlier not when the process is killed,
+//! and whoever goes on from the newest record would never know that something before it is missing.
+//! What comes in meanwhile makes the next batch larger, so that a slow log is no bottleneck for it.
 
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
@@ -6,8 +10,6 @@ use std::time::Duration;
 
 use bowerbird_stream::EventLog;
 use bowerbird_stream::log::Outgoing;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -34,9 +36,9 @@ impl Default for OutboxConfig {
     }
 }
 
-type Sending = Pin<Box<dyn Future<Output = (usize, Result<Published, Unpublished>)> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = Result<Published, Unpublished>> + Send>>;
 
-/// Records that wait to fill a batch, and batches that wait to be acknowledged.
+/// Records that wait to fill a batch, and a batch that waits to be acknowledged.
 pub struct Outbox<L> {
     publisher: Publisher<L>,
     cancel: CancellationToken,
@@ -44,7 +46,7 @@ pub struct Outbox<L> {
     batch: Vec<Outgoing>,
     batch_bytes: usize,
     leaves_at: Option<Instant>,
-    under_way: FuturesUnordered<Sending>,
+    under_way: Option<Sending>,
     in_flight: usize,
     too_large: u64,
 }
@@ -59,7 +61,7 @@ impl<L: EventLog> Outbox<L> {
             batch: Vec::new(),
             batch_bytes: 0,
             leaves_at: None,
-            under_way: FuturesUnordered::new(),
+            under_way: None,
             in_flight: 0,
             too_large: 0,
         }
@@ -91,23 +93,21 @@ impl<L: EventLog> Outbox<L> {
     /// # Errors
     /// When the log refuses for good, or did not take everything before the shutdown's deadline.
     pub async fn turn(&mut self) -> Result<(), Unpublished> {
-        let leaves = async {
-            match self.leaves_at {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            Some((bytes, result)) = self.under_way.next() => {
-                self.in_flight -= bytes;
-                result.map(|published| self.too_large += published.too_large)
-            }
-            () = leaves => {
+        if let Some(under_way) = &mut self.under_way {
+            let result = under_way.await;
+            self.under_way = None;
+            self.in_flight = 0;
+            if self.batch_bytes >= self.config.batch_bytes {
                 self.send();
-                Ok(())
             }
+            return result.map(|published| self.too_large += published.too_large);
         }
+        match self.leaves_at {
+            Some(at) => sleep_until(at).await,
+            None => pending().await,
+        }
+        self.send();
+        Ok(())
     }
 
     /// Waits for `future`, while what is on its way goes on.
@@ -132,23 +132,23 @@ impl<L: EventLog> Outbox<L> {
     /// # Errors
     /// As [`turn`](Self::turn).
     pub async fn drain(&mut self) -> Result<(), Unpublished> {
-        self.send();
-        while !self.under_way.is_empty() {
+        loop {
+            self.send();
+            if self.under_way.is_none() {
+                return Ok(());
+            }
             self.turn().await?;
         }
-        Ok(())
     }
 
     fn send(&mut self) {
-        self.leaves_at = None;
-        if self.batch.is_empty() {
+        if self.batch.is_empty() || self.under_way.is_some() {
             return;
         }
-        let (records, bytes) = (std::mem::take(&mut self.batch), self.batch_bytes);
-        self.batch_bytes = 0;
-        self.in_flight += bytes;
+        self.leaves_at = None;
+        let records = std::mem::take(&mut self.batch);
+        self.in_flight = std::mem::take(&mut self.batch_bytes);
         let (publisher, cancel) = (self.publisher.clone(), self.cancel.clone());
-        self.under_way
-            .push(Box::pin(async move { (bytes, publisher.publish(records, &cancel).await) }));
+        self.under_way = Some(Box::pin(async move { publisher.publish(records, &cancel).await }));
     }
 }

@@ -19,6 +19,9 @@ use crate::metrics as names;
 /// How much is kept of a value that is too large for the log.
 pub const KEPT_BYTES: usize = 64 << 10;
 
+/// The longest wait before the log is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Header of a value that was cut: its size before, in bytes.
 pub const BYTES: &str = "ce_bytes";
 
@@ -67,7 +70,9 @@ impl<L: EventLog> Publisher<L> {
     /// A publisher for `group`. After the shutdown begins, what is under way has `drain` to be
     /// acknowledged.
     pub fn new(log: L, group: &'static str, drain: Duration, on_trouble: OnTrouble) -> Self {
-        Self { log, group, policy: RetryPolicy::default(), drain, patient: false, on_trouble }
+        // A source waits meanwhile, and X has no patience with one that waits long.
+        let policy = RetryPolicy { max: LONGEST_WAIT, ..RetryPolicy::default() };
+        Self { log, group, policy, drain, patient: false, on_trouble }
     }
 
     /// Waits also for what only an operator can mend, such as a topic that is not there: for

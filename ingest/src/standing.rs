@@ -1,4 +1,5 @@
-//! Where a service stands: its source and the log can each be in trouble, and both are told.
+//! Where a service stands: its source and the log can each be in trouble, or the log too slow for
+//! the source, and all of that is told.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +7,10 @@ use bowerbird_stream::status::{Reporter, State};
 
 use crate::publish::OnTrouble;
 
-/// Reports one state out of two troubles.
+/// What is said while the source waits for the log.
+const HELD: &str = "the event log takes less than the source gives: reading waits for it";
+
+/// Reports one state out of all troubles.
 #[derive(Debug)]
 pub struct Standing {
     reporter: Reporter,
@@ -17,6 +21,7 @@ pub struct Standing {
 struct Troubles {
     source: Option<String>,
     log: Option<String>,
+    held: bool,
     ending: bool,
 }
 
@@ -29,6 +34,16 @@ impl Standing {
     /// What is wrong with the source, if anything.
     pub fn source(&self, trouble: Option<String>) {
         self.change(|troubles| troubles.source = trouble);
+    }
+
+    /// Whether the source has to wait, because the log takes less than it gives.
+    pub fn held(&self, held: bool) {
+        self.change(|troubles| troubles.held = held);
+    }
+
+    /// What is worth knowing while all is well.
+    pub fn note(&self, note: String) {
+        self.reporter.note(note);
     }
 
     /// Hears of the log from the publisher.
@@ -57,9 +72,10 @@ impl Standing {
         if troubles.ending {
             return;
         }
-        let reasons: Vec<&str> = [&troubles.log, &troubles.source]
+        let held = troubles.held.then_some(HELD);
+        let reasons: Vec<&str> = [troubles.log.as_deref(), held, troubles.source.as_deref()]
             .into_iter()
-            .filter_map(|one| one.as_deref())
+            .flatten()
             .collect();
         self.reporter.set(if reasons.is_empty() {
             State::Running

@@ -100,7 +100,7 @@ async fn the_stream_is_slowed_by_a_log_in_trouble_and_loses_nothing() {
     let address = "kafka://here".to_owned();
     // Also what only an operator can mend: a service waits for that.
     let error = LogError::MissingTopic { address, topic: "posts".to_owned() };
-    let log = Flaky { error, ..Flaky::new(test.log.clone(), 12) };
+    let log = Flaky { error, ..Flaky::new(test.log.clone(), 6) };
     let (reporter, status) = status("ingest-x");
     let cancel = CancellationToken::new();
     let running = tokio::spawn(run(log, config, reporter, cancel.clone()));

@@ -1,6 +1,6 @@
 //! What a long-running role tells of itself while it works, for health checks and status lines.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -30,7 +30,10 @@ pub enum State {
 pub struct Reporter {
     role: &'static str,
     sender: Arc<watch::Sender<State>>,
+    note: Note,
 }
+
+type Note = Arc<Mutex<Option<String>>>;
 
 /// The other end: health checks and status lines read here.
 #[derive(Clone, Debug)]
@@ -38,12 +41,15 @@ pub struct Status {
     /// The role's name: `sink`, `ingest-x`, …
     pub role: &'static str,
     receiver: watch::Receiver<State>,
+    note: Note,
 }
 
 /// A status that nobody has reported to yet.
 pub fn status(role: &'static str) -> (Reporter, Status) {
     let (sender, receiver) = watch::channel(State::default());
-    (Reporter { role, sender: Arc::new(sender) }, Status { role, receiver })
+    let note = Note::default();
+    let reporter = Reporter { role, sender: Arc::new(sender), note: Arc::clone(&note) };
+    (reporter, Status { role, receiver, note })
 }
 
 impl Reporter {
@@ -63,6 +69,12 @@ impl Reporter {
         });
     }
 
+    /// Says something worth knowing whatever the state, such as what was used of a budget; it
+    /// stands until another note.
+    pub fn note(&self, note: String) {
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
     /// Says that what the role was paused for is mended; nothing else if it was not paused.
     pub fn mended(&self) {
         if matches!(*self.sender.borrow(), State::Paused { .. }) {
@@ -75,6 +87,11 @@ impl Status {
     /// Where the role stands.
     pub fn get(&self) -> State {
         self.receiver.borrow().clone()
+    }
+
+    /// What the role has noted last, if anything.
+    pub fn note(&self) -> Option<String> {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the role stands elsewhere; `false` when it is gone.

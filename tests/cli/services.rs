@@ -34,6 +34,48 @@ fn a_simulated_stream_is_harvested_until_a_signal() {
 }
 
 #[test]
+fn what_a_stream_brings_is_counted_and_capped_also_after_a_kill() {
+    let folder = folder();
+    let folder = folder.path();
+    let scenario =
+        "rate = 100.0\nlive = true\n[[steps]]\nposts = 30\nending = \"operational-disconnect\"\n";
+    fs::write(folder.join("scenario.toml"), scenario).unwrap();
+    let sim = ["sim", "x", "--listen", "127.0.0.1:0", "--scenario", "scenario.toml"];
+    let mut sim = Service::start(bowerbird(folder, &sim));
+    let url = sim.first_line();
+    let ingest = |cap: &str| {
+        let mut ingest = bowerbird(folder, &["ingest", "x", "--take-over"]);
+        ingest
+            .env("BOWERBIRD__X__BASE_URL", &url)
+            .env("BOWERBIRD__X__BEARER_TOKEN", "hunter2")
+            .env("BOWERBIRD__X__MONTHLY_CAP_POSTS", cap);
+        Service::start(ingest)
+    };
+    let usage = || run(folder, &["usage", "--output", "json"]).ends(0).json();
+    let first = ingest("1000000");
+    eventually("posts are in the log", || (posts_in_log(folder) > 61).then_some(()));
+    first.signal("KILL");
+    drop(first);
+    let posts = usage()["posts"].as_u64().unwrap();
+    assert_eq!(posts, posts_in_log(folder));
+    let second = ingest("61");
+    second.logs("x.monthly_cap_posts");
+    second.signal("TERM");
+    second.end().ends(0);
+    let told = usage();
+    assert_eq!((&told["posts"], &told["deliveries"]), (&posts.into(), &posts.into()), "{told}");
+    assert_eq!(told["days"][0]["rules"][0]["posts"], told["days"][0]["posts"], "{told}");
+    let rows = run(folder, &["usage", "--output", "csv"]).ends(0).out;
+    assert!(rows.starts_with("day,rule,tag,posts,") && rows.contains(",australia,"), "{rows}");
+    let text = run(folder, &["usage", "--month", "2020-02"]).ends(0).out;
+    assert!(text.contains("0 posts in 2020-02"), "{text}");
+    run(folder, &["usage", "--month", "soon"]).ends(2).says(&["2026-11"]);
+    fs::write(folder.join("wrong.toml"), "rat = 1").unwrap();
+    let wrong = run(folder, &["sim", "x", "--scenario", "wrong.toml"]).ends(2);
+    wrong.says(&["wrong.toml", "rat"]);
+}
+
+#[test]
 fn one_up_at_a_time_works_in_a_folder() {
     let folder = folder();
     let folder = folder.path();

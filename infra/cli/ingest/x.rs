@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Only say what would be connected to, and which log would be written
     #[arg(long)]
     dry_run: bool,
+    /// When X says that too many connections are open, end the app's others, whosever they are
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Follows the stream until a signal.
@@ -39,7 +42,8 @@ pub async fn run(
         output::one(settings.output, "ingest x", &plan, told)?;
         return Ok(Outcome::Done);
     }
-    let config = parts::x(settings, base_url, token)?;
+    let take_over = arguments.take_over;
+    let config = x::XConfig { take_over, ..parts::x(settings, base_url, token)? };
     let mut service = Service::new(settings, shutdown.token()).await?;
     let log = parts::log(settings).await?;
     service.apply_topics(&log, settings).await?;

@@ -28,6 +28,9 @@ pub struct RoleState {
     /// Where it stands.
     #[serde(flatten)]
     pub state: State,
+    /// What it noted last, such as what was used of a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What `/readyz` answers: 200 when every role is at work, else 503.
@@ -44,7 +47,11 @@ impl Readiness {
     pub fn of(statuses: &[Status]) -> Self {
         let roles: Vec<RoleState> = statuses
             .iter()
-            .map(|status| RoleState { role: status.role.to_owned(), state: status.get() })
+            .map(|status| RoleState {
+                role: status.role.to_owned(),
+                state: status.get(),
+                note: status.note(),
+            })
             .collect();
         Self { ready: roles.iter().all(|role| role.state == State::Running), roles }
     }

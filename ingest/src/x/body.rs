@@ -11,31 +11,57 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
 use http_body04::Body;
 use http02::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
+use super::clock::Clock;
+use super::config::XConfig;
+use super::exchange::Incoming;
 use super::failure::Failure;
+use super::kept::Kept;
 use super::lines::{Lines, Rejected};
-use crate::error::chain;
 
 /// So many rejected items wait to be collected; a stream that gives more is no stream of ours.
 const MAX_REJECTED: usize = 16;
+/// A piece that was waited for so long has come just now; another one may have lain in a buffer.
+const WAITED: Duration = Duration::from_millis(2);
 
 /// What the body saw that is no item, for whoever reads the items.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// What was kept of the answer's headers.
+    pub headers: Kept,
     /// When the first byte arrived.
     pub first_byte: Option<Timestamp>,
     /// When the last byte arrived.
     pub last_byte: Option<Timestamp>,
+    /// When the last byte arrived that ended a line.
+    pub last_line: Option<Timestamp>,
+    /// Reading was held back then, and has not caught up since.
+    pub behind_since: Option<Timestamp>,
+    /// Reading was held back since the body was last asked: that nothing came says nothing.
+    held: bool,
+    /// Nothing more is taken from the connection.
+    closing: bool,
     /// Items that can't be handed on.
     pub rejected: VecDeque<Rejected>,
     /// The size of the item that was under way when the connection ended.
     pub incomplete_bytes: usize,
+}
+
+impl Seen {
+    /// Until when all that was sent has arrived whole, as far as can be known: what was under way
+    /// when the connection ended is lost, and so may be what came after reading was held back.
+    pub fn heard_until(&self) -> Option<Timestamp> {
+        let whole = match self.incomplete_bytes {
+            0 => self.last_byte,
+            _ => self.last_line.or(self.first_byte),
+        };
+        self.behind_since.into_iter().chain(whole).min()
+    }
 }
 
 /// What the body saw, shared with it.
@@ -51,6 +77,18 @@ impl Watch {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reading is held back, from `at`.
+    pub fn hold(&self, at: Timestamp) {
+        let mut seen = self.seen();
+        seen.behind_since.get_or_insert(at);
+        seen.held = true;
+    }
+
+    /// Ends the body behind what it has handed out.
+    pub fn close(&self) {
+        self.seen().closing = true;
+    }
+
     /// Waits for the first byte, whatever it is, and tells when it came. Cancel safe.
     pub async fn heard(&self) -> Timestamp {
         loop {
@@ -63,35 +101,66 @@ impl Watch {
     }
 }
 
-/// Bytes as they arrive.
-pub type Incoming = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
-
 /// The body of a stream.
 pub struct ItemBody {
     incoming: Incoming,
     lines: Lines,
     watch: Watch,
+    clock: Clock,
     idle_timeout: Duration,
     idle: Pin<Box<Sleep>>,
+    /// Since when the next piece is waited for.
+    waiting: Option<Instant>,
     done: bool,
 }
 
 impl ItemBody {
-    /// Items out of `incoming`, none larger than `max_item_bytes`.
-    pub fn new(
-        incoming: Incoming,
-        max_item_bytes: usize,
-        idle_timeout: Duration,
-        watch: Watch,
-    ) -> Self {
+    /// Items out of `incoming`.
+    pub fn new(incoming: Incoming, config: &XConfig, watch: Watch) -> Self {
         Self {
             incoming,
-            lines: Lines::new(max_item_bytes),
+            lines: Lines::new(config.max_item_bytes),
             watch,
-            idle_timeout,
-            idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            clock: config.clock.clone(),
+            idle_timeout: config.idle_timeout,
+            idle: Box::pin(tokio::time::sleep(config.idle_timeout)),
+            waiting: None,
             done: false,
         }
+    }
+
+    /// Whether nothing more is to be taken; else it begins to wait anew if reading was held back.
+    fn closes(&mut self) -> bool {
+        let mut seen = self.watch.seen();
+        if std::mem::take(&mut seen.held) {
+            self.waiting = None;
+            self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
+        }
+        seen.closing
+    }
+
+    /// Takes note of a piece, and gives the lines that it completes.
+    fn take(&mut self, piece: &[u8]) -> Result<Bytes, Failure> {
+        self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
+        let now = self.clock.now();
+        let mut seen = self.watch.seen();
+        if self.waiting.take().is_some_and(|since| since.elapsed() >= WAITED) {
+            seen.behind_since = None;
+        }
+        seen.last_byte = Some(now);
+        if piece.contains(&b'\n') {
+            seen.last_line = Some(now);
+        }
+        if seen.first_byte.is_none() {
+            seen.first_byte = Some(now);
+            self.watch.first.notify_one();
+        }
+        let whole = self.lines.take(piece, &mut seen.rejected);
+        if seen.rejected.len() > MAX_REJECTED {
+            let text = "one item after the other is too large, or not UTF-8".to_owned();
+            return Err(Failure::Protocol(text));
+        }
+        Ok(whole)
     }
 
     fn end(&mut self) {
@@ -110,37 +179,29 @@ impl Body for ItemBody {
     ) -> Poll<Option<Result<Bytes, Failure>>> {
         let this = self.get_mut();
         while !this.done {
+            if this.closes() {
+                this.end();
+                break;
+            }
             let Poll::Ready(piece) = this.incoming.as_mut().poll_next(cx) else {
+                this.waiting.get_or_insert_with(Instant::now);
                 ready!(this.idle.as_mut().poll(cx));
                 this.end();
                 return Poll::Ready(Some(Err(Failure::Idle(this.idle_timeout))));
             };
-            match piece {
-                None => this.end(),
-                Some(Err(error)) => {
+            let taken = match piece {
+                None => {
                     this.end();
-                    let failure = Failure::Network(chain(&error.without_url()));
-                    return Poll::Ready(Some(Err(failure)));
+                    break;
                 }
-                Some(Ok(piece)) => {
-                    this.idle.as_mut().reset(Instant::now() + this.idle_timeout);
-                    let mut seen = this.watch.seen();
-                    let now = Timestamp::now();
-                    seen.last_byte = Some(now);
-                    if seen.first_byte.is_none() {
-                        seen.first_byte = Some(now);
-                        this.watch.first.notify_one();
-                    }
-                    let whole = this.lines.take(&piece, &mut seen.rejected);
-                    if seen.rejected.len() > MAX_REJECTED {
-                        drop(seen);
-                        this.end();
-                        let text = "one item after the other is too large, or not UTF-8".to_owned();
-                        return Poll::Ready(Some(Err(Failure::Protocol(text))));
-                    }
-                    if !whole.is_empty() {
-                        return Poll::Ready(Some(Ok(whole)));
-                    }
+                Some(piece) => piece.and_then(|piece| this.take(&piece)),
+            };
+            match taken {
+                Ok(whole) if whole.is_empty() => {}
+                Ok(whole) => return Poll::Ready(Some(Ok(whole))),
+                Err(failure) => {
+                    this.end();
+                    return Poll::Ready(Some(Err(failure)));
                 }
             }
         }
@@ -163,7 +224,9 @@ mod tests {
     use super::*;
 
     fn body(incoming: Incoming, watch: &Watch) -> ItemBody {
-        ItemBody::new(incoming, 10, Duration::from_secs(30), watch.clone())
+        let base = "http://localhost".parse().unwrap();
+        let config = XConfig { max_item_bytes: 10, ..XConfig::new(base, String::new().into()) };
+        ItemBody::new(incoming, &config, watch.clone())
     }
 
     async fn next(body: &mut ItemBody) -> Option<Result<Bytes, Failure>> {
@@ -194,6 +257,39 @@ mod tests {
         assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{1}\r\n"))));
         assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{2}\r\n"))));
         assert_eq!(next(&mut body).await, None);
-        assert_eq!(watch.seen().incomplete_bytes, 3);
+        let seen = watch.seen();
+        assert_eq!(seen.incomplete_bytes, 3);
+        // What was cut off began when the last line had ended.
+        assert_eq!(seen.heard_until(), seen.last_line);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_was_held_back_is_no_silence_and_is_old_until_something_new_comes() {
+        let watch = Watch::default();
+        let late = stream::once(async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Ok(Bytes::from_static(b"{3}\n"))
+        });
+        let there = stream::iter(["{1}\n", "{2}\n"].map(|piece| Ok(Bytes::from(piece))));
+        let mut body = body(Box::pin(there.chain(late).chain(stream::pending())), &watch);
+        assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{1}\r\n"))));
+        let held = Timestamp::UNIX_EPOCH;
+        watch.hold(held);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{2}\r\n"))));
+        assert_eq!(watch.seen().heard_until(), Some(held), "it may have lain there");
+        watch.hold(held);
+        // Silent for 10 s from now on, which is less than the time-out, and longer since it last spoke.
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{3}\r\n"))));
+        let seen = watch.seen();
+        assert_eq!(seen.heard_until(), seen.last_byte);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_one_ends_at_once() {
+        let watch = Watch::default();
+        let mut body = body(Box::pin(stream::pending()), &watch);
+        watch.close();
+        assert_eq!(next(&mut body).await, None);
     }
 }

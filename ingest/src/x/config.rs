@@ -5,6 +5,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use super::clock::Clock;
+use super::meter::Limits;
 use super::reconnect::Waits;
 use crate::outbox::OutboxConfig;
 
@@ -36,6 +38,12 @@ pub struct XConfig {
     pub outbox: OutboxConfig,
     /// How long to wait between connections.
     pub waits: Waits,
+    /// Whether the app's other connections are ended when X says that there are too many.
+    pub take_over: bool,
+    /// What the stream may bring, and what that costs.
+    pub limits: Limits,
+    /// What time it is.
+    pub clock: Clock,
     /// How long the log may take, after the shutdown began, to acknowledge what it has been given.
     pub drain_timeout: Duration,
 }
@@ -77,6 +85,9 @@ impl XConfig {
             max_item_bytes: 4 << 20,
             outbox: OutboxConfig::default(),
             waits: Waits::default(),
+            take_over: false,
+            limits: Limits::default(),
+            clock: Clock::system(),
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -9,7 +9,9 @@ use twitter_stream::{Builder, Error, Token, TwitterStream};
 
 use super::body::{ItemBody, Watch};
 use super::config::XConfig;
+use super::exchange::Exchange;
 use super::failure::Failure;
+use super::kept::Kept;
 use super::transport::Transport;
 
 type Items = Pin<Box<TwitterStream<ItemBody>>>;
@@ -28,14 +30,14 @@ impl Connection {
     ///
     /// # Errors
     /// When there is no connection, or the server refuses.
-    pub async fn open(
-        client: reqwest::Client,
+    pub async fn open<X: Exchange>(
+        exchange: X,
         endpoint: &Uri,
         config: &XConfig,
         backfill_minutes: u8,
     ) -> Result<Self, Failure> {
         let watch = Watch::default();
-        let transport = Transport::new(client, config, backfill_minutes, watch.clone());
+        let transport = Transport::new(exchange, config, backfill_minutes, watch.clone());
         // The transport replaces what this token would sign.
         let token = Token::from_parts("", "", "", "");
         let items = Builder::new(token)
@@ -43,7 +45,7 @@ impl Connection {
             .listen_with_client::<_, Vec<u8>>(transport)
             .await
             .map_err(of_error)?;
-        Ok(Self { items: Box::pin(items), watch, since: Timestamp::now() })
+        Ok(Self { items: Box::pin(items), watch, since: config.clock.now() })
     }
 
     /// The next item. Cancel safe.
@@ -62,9 +64,11 @@ impl Connection {
 fn of_error(error: Error<Failure>) -> Failure {
     match error {
         Error::Service(failure) => failure,
-        Error::Http(status) => {
-            Failure::Http { status: status.as_u16(), reset: None, problems: Vec::new() }
-        }
+        Error::Http(status) => Failure::Http {
+            status: status.as_u16(),
+            headers: Kept::default(),
+            problems: Vec::new(),
+        },
         Error::Utf8(error) => Failure::Protocol(error.to_string()),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
+use super::kept::Kept;
 use crate::post::Problem;
 
 /// Why there is no connection. The text is for people; it never holds a secret.
@@ -24,25 +24,53 @@ pub enum Failure {
     Http {
         /// The status.
         status: u16,
-        /// When the rate limit is over (`x-rate-limit-reset`), if it says so.
-        reset: Option<Timestamp>,
+        /// What it said of rate limits, and the like.
+        headers: Kept,
         /// What it said.
         problems: Vec<Problem>,
     },
     /// What arrives is no stream of items.
     #[error("what arrives is not a stream of items: {0}")]
     Protocol(String),
+    /// The operator's own bound is reached.
+    #[error("the {cap} posts of x.monthly_cap_posts are used up for {month}")]
+    Capped {
+        /// How many posts a month may bring.
+        cap: u64,
+        /// Which month, of UTC.
+        month: String,
+    },
+}
+
+/// What a server that ends or refuses a stream means by it.
+///
+/// Source: X's OpenAPI description, `connection_issue` of `ConnectionExceptionProblem` and
+/// `disconnect_type` of `OperationalDisconnectProblem`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// As many connections are open as the plan has.
+    TooManyConnections,
+    /// There are no rules, or none that hold.
+    NoRules,
+    /// This client reads too slowly.
+    SlowReader,
+    /// The plan's posts or the credits are used up.
+    UsedUp,
+    /// None of these.
+    Other,
 }
 
 impl Failure {
     /// A short name, as a label of metrics.
     pub fn cause(&self) -> &'static str {
         match self {
+            Self::Ended(_) if self.meaning() == Meaning::SlowReader => "slow-reader",
             Self::Network(_) => "network",
             Self::Ended(_) => "ended",
             Self::Idle(_) => "idle",
             Self::Http { .. } => "http",
             Self::Protocol(_) => "protocol",
+            Self::Capped { .. } => "cap",
         }
     }
 
@@ -52,6 +80,33 @@ impl Failure {
             Self::Ended(problems) | Self::Http { problems, .. } => problems,
             _ => &[],
         }
+    }
+
+    /// What the server means by it.
+    pub fn meaning(&self) -> Meaning {
+        let status = match self {
+            Self::Http { status, .. } => *status,
+            _ => 0,
+        };
+        let said = self.problems().iter().map(|problem| match problem.issue.as_str() {
+            "TooManyConnections" => Meaning::TooManyConnections,
+            "RuleConfigurationIssue" | "RulesInvalidIssue" | "InvalidRules" => Meaning::NoRules,
+            "SlowReader" => Meaning::SlowReader,
+            // Names of problems drift less in their last part than before it.
+            _ => match problem.kind.as_str() {
+                "usage-capped" | "credits" | "credits-depleted" => Meaning::UsedUp,
+                _ if ["UsageCapExceeded", "CreditsDepleted"].contains(&&*problem.title) => {
+                    Meaning::UsedUp
+                }
+                _ => Meaning::Other,
+            },
+        });
+        let said = said.into_iter().find(|meaning| *meaning != Meaning::Other);
+        said.unwrap_or(match status {
+            402 => Meaning::UsedUp,
+            409 => Meaning::NoRules,
+            _ => Meaning::Other,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Connects, harvests, and connects again, until it is stopped.
 
+use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,32 +9,37 @@ use bowerbird_stream::journal;
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::Reporter;
 use bowerbird_stream::{EventLog, LogError};
-use bytes::Bytes;
 use http02::Uri;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::config::XConfig;
-use super::connection::Connection;
+use super::exchange::{Exchange, Web};
 use super::failure::Failure;
-use super::gap::{Gap, Gaps};
+use super::gap::Gaps;
+use super::meter::{Meter, Usage, usage};
 use super::past::last_heard;
-use super::reconnect::Failures;
-use crate::error::{IngestError, chain};
+use super::reconnect::{Action, Event, Failures};
+use super::transport;
+use crate::error::IngestError;
 use crate::metrics as names;
 use crate::outbox::Outbox;
-use crate::post::{Found, Place, Problem, Reader};
-use crate::publish::{Publisher, Unpublished};
-use crate::record::{ITEM_REFUSED, Refused};
+use crate::post::Reader;
+use crate::publish::Publisher;
 use crate::standing::Standing;
 
 /// `ce_source` of what comes from the stream, and the key of its facts in the journal.
 pub const SOURCE: &str = "x:stream";
 /// Who gives up items that are not understood, as dead letters name it.
-const GROUP: &str = "ingest-x";
-const PATH: &str = "2/tweets/search/stream";
+pub(super) const GROUP: &str = "ingest-x";
+const STREAM: &str = "2/tweets/search/stream";
+/// Ends all streaming connections of the app.
+const CONNECTIONS: &str = "2/connections/all";
+/// Nobody sleeps longer without a look at the clock, which may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,24 +66,38 @@ pub async fn run<L: EventLog>(
     reporter: Reporter,
     cancel: CancellationToken,
 ) -> Result<XSummary, IngestError> {
-    let endpoint = endpoint(&config)?;
-    let client = reqwest::Client::builder()
-        .connect_timeout(config.connect_timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("bowerbird/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| IngestError::Client(chain(&error)))?;
+    let web = Web::new(config.connect_timeout)?;
+    run_over(log, config, web, reporter, cancel).await
+}
+
+/// As [`run`], asking X by `exchange`.
+///
+/// # Errors
+/// When the configuration makes no sense.
+pub async fn run_over<L: EventLog, X: Exchange>(
+    log: L,
+    config: XConfig,
+    exchange: X,
+    reporter: Reporter,
+    cancel: CancellationToken,
+) -> Result<XSummary, IngestError> {
+    let endpoint = endpoint(&config, STREAM)?;
+    let now = config.clock.now();
     let standing = Standing::new(reporter);
     let publisher =
         Publisher::new(log.clone(), GROUP, config.drain_timeout, standing.on_trouble()).patient();
+    let nothing = Usage::of_month(now);
     let harvester = Harvester {
-        log: log.clone(),
+        log,
         gaps: Gaps::default(),
         outbox: Outbox::new(publisher, config.outbox, cancel.clone()),
-        reader: Reader::stream(SOURCE.to_owned(), Timestamp::now()),
-        failures: Failures::default(),
+        reader: Reader::stream(SOURCE.to_owned(), now),
+        failures: Failures::new(config.take_over),
+        meter: Meter::new(config.limits.clone(), nothing),
+        known_rules: BTreeSet::new(),
+        last_arrival: None,
         summary: XSummary::default(),
-        client,
+        exchange,
         endpoint,
         config,
         standing,
@@ -85,7 +106,7 @@ pub async fn run<L: EventLog>(
     Ok(Box::pin(harvester.run()).await)
 }
 
-fn endpoint(config: &XConfig) -> Result<Uri, IngestError> {
+fn endpoint(config: &XConfig, path: &str) -> Result<Uri, IngestError> {
     let wrong = |reason: String| IngestError::Config { key: "x.base_url", reason };
     let base = config.base_url.as_str();
     if !config.base_url.username().is_empty() || config.base_url.password().is_some() {
@@ -94,42 +115,39 @@ fn endpoint(config: &XConfig) -> Result<Uri, IngestError> {
     if config.base_url.query().is_some() {
         return Err(wrong("it holds a query; fields have keys of their own".to_owned()));
     }
-    format!("{}/{PATH}", base.trim_end_matches('/'))
+    format!("{}/{path}", base.trim_end_matches('/'))
         .parse()
         .map_err(|error| wrong(format!("{error}; it should be like https://api.x.com")))
 }
 
-struct Harvester<L> {
+pub(super) struct Harvester<L, X> {
     log: L,
-    gaps: Gaps,
-    config: XConfig,
-    client: reqwest::Client,
-    endpoint: Uri,
-    reader: Reader,
-    outbox: Outbox<L>,
-    standing: Arc<Standing>,
-    failures: Failures,
-    summary: XSummary,
+    exchange: X,
     cancel: CancellationToken,
-}
-
-/// What one connection gave.
-#[derive(Default)]
-struct Given {
-    posts: u64,
-    problems: Vec<Problem>,
-    /// When the last item was taken: a moment after its last byte came.
-    last_item: Option<Timestamp>,
+    failures: Failures,
+    pub(super) endpoint: Uri,
+    pub(super) config: XConfig,
+    pub(super) gaps: Gaps,
+    pub(super) reader: Reader,
+    pub(super) outbox: Outbox<L>,
+    pub(super) meter: Meter,
+    /// Rules that have a metric of their own.
+    pub(super) known_rules: BTreeSet<String>,
+    pub(super) last_arrival: Option<Timestamp>,
+    pub(super) standing: Arc<Standing>,
+    pub(super) summary: XSummary,
 }
 
 /// The shutdown began.
-struct Stopped;
+pub(super) struct Stopped;
 
-impl<L: EventLog> Harvester<L> {
+impl<L: EventLog, X: Exchange> Harvester<L, X> {
     async fn run(mut self) -> XSummary {
         if self.remember().await.is_ok() {
-            self.follow().await;
+            // That it ends is told by what it did.
+            self.follow().await.err();
         }
+        self.tell(self.config.clock.now(), true);
         self.standing.draining();
         self.summary.drained = match self.outbox.drain().await {
             Ok(()) => true,
@@ -142,201 +160,156 @@ impl<L: EventLog> Harvester<L> {
         self.summary
     }
 
-    /// Since nobody listens any more who has before: that gap is open.
+    /// What whoever ran before has left: since when nobody listens, and what the month has brought.
     async fn remember(&mut self) -> Result<(), Stopped> {
-        let trouble = self.standing.on_trouble();
-        let notify = |error: &LogError, _: Duration| trouble(Some(error));
-        let judge = |_: &LogError| Verdict::Again { after: None };
-        let (policy, log) = (RetryPolicy::default(), self.log.clone());
-        let asking = retry(&policy, judge, notify, || last_heard(&log));
-        let past = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
-        trouble(None);
-        if let Ok(Some(past)) = past {
+        let log = self.log.clone();
+        if let Some(past) = self.asked(|| last_heard(&log)).await? {
             self.gaps.begin(past.at, &past.cause, &past.reason);
         }
+        let today = Usage::of_month(self.config.clock.now()).month;
+        let usage = self.asked(|| usage(&log, today)).await?;
+        self.meter = Meter::new(self.config.limits.clone(), usage);
+        self.tell(self.config.clock.now(), false);
         Ok(())
     }
 
+    /// Asks the log until it answers.
+    async fn asked<T, F>(&mut self, ask: impl FnMut() -> F) -> Result<T, Stopped>
+    where
+        F: Future<Output = Result<T, LogError>>,
+    {
+        let trouble = self.standing.on_trouble();
+        let notify = |error: &LogError, _: Duration| trouble(Some(error));
+        let judge = |_: &LogError| Verdict::Again { after: None };
+        let policy = RetryPolicy::default();
+        let asking = retry(&policy, judge, notify, ask);
+        let answer = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
+        trouble(None);
+        // Without a bound of tries it does not give up.
+        answer.map_err(|_| Stopped)
+    }
+
     /// Connects again and again, until the shutdown begins.
-    async fn follow(&mut self) {
-        while let Ok((failure, lasted)) = self.connect().await {
+    async fn follow(&mut self) -> Result<(), Stopped> {
+        loop {
+            self.while_capped().await?;
+            let (failure, lasted) = self.connect().await?;
             let cause = failure.cause();
             metrics::counter!(names::X_DISCONNECTIONS, "cause" => cause).increment(1);
-            let again = self.failures.next(&self.config.waits, &failure, lasted, Timestamp::now());
-            tracing::info!(cause, wait = ?again.after, "not connected");
-            // The first attempt after a loss is at once: nothing to tell unless it fails.
-            if !again.after.is_zero() {
-                self.standing.source(Some(again.reason));
+            if let Failure::Capped { .. } = failure {
+                continue;
             }
-            if self.outbox.meanwhile(tokio::time::sleep(again.after)).await.is_err() {
-                break;
+            let mut event = self.next(Event::Failed { failure: &failure, lasted });
+            loop {
+                match event {
+                    Action::Listen => break,
+                    Action::Connect { after, reason } => {
+                        tracing::info!(cause, wait = ?after, "not connected");
+                        // The first attempt after a loss is at once: nothing to tell unless it fails.
+                        if !after.is_zero() {
+                            self.standing.source(Some(reason));
+                        }
+                        self.sleep(after).await?;
+                        break;
+                    }
+                    Action::TakeOver { reason } => match self.take_over(&reason).await? {
+                        Ok(()) => break,
+                        Err(failure) => event = self.next(Event::NotTakenOver(&failure)),
+                    },
+                }
             }
         }
     }
 
-    /// One connection, from its beginning to its end: why it ended, and how long it lasted.
-    async fn connect(&mut self) -> Result<(Failure, Option<Duration>), Stopped> {
-        let (client, endpoint, config) =
-            (self.client.clone(), self.endpoint.clone(), self.config.clone());
-        let backfill = self.gaps.backfill(config.backfill_minutes, Timestamp::now());
-        let opening = async move { Connection::open(client, &endpoint, &config, backfill).await };
-        let mut connection = match self.outbox.meanwhile(opening).await.map_err(|_| Stopped)? {
-            Ok(connection) => connection,
-            Err(failure) => {
-                self.gaps.failed(&failure.to_string());
-                return Ok((failure, None));
+    fn next(&mut self, event: Event<'_>) -> Action {
+        self.failures.next(&self.config.waits, event, self.config.clock.now())
+    }
+
+    async fn sleep(&mut self, time: Duration) -> Result<(), Stopped> {
+        self.outbox.meanwhile(tokio::time::sleep(time)).await.map_err(|_| Stopped)
+    }
+
+    /// Waits while the month's posts are used up.
+    async fn while_capped(&mut self) -> Result<(), Stopped> {
+        loop {
+            let now = self.config.clock.now();
+            self.tell(now, false);
+            let Some((failure, until)) = self.meter.capped(now) else { return Ok(()) };
+            let left = until.duration_since(now).max(SignedDuration::from_secs(1));
+            self.standing.source(Some(format!(
+                "{failure}; going on at {until}, or with a higher bound when started again"
+            )));
+            self.sleep(Duration::try_from(left).unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
+                .await?;
+        }
+    }
+
+    /// Ends the app's other connections.
+    async fn take_over(&mut self, reason: &str) -> Result<Result<(), Failure>, Stopped> {
+        let Ok(url) = endpoint(&self.config, CONNECTIONS) else { return Ok(Ok(())) };
+        let (exchange, config) = (self.exchange.clone(), self.config.clone());
+        let asking = async move {
+            let reply = transport::ask(&exchange, Method::DELETE, url.to_string(), &config).await?;
+            match reply.status {
+                200..300 => Ok(transport::whole(reply.body, config.idle_timeout).await),
+                _ => Err(transport::refusal(reply, config.idle_timeout).await),
             }
         };
-        self.failures.connected();
+        let answer = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
+        let now = self.config.clock.now();
+        let error = answer.as_ref().err().map(ToString::to_string);
+        tracing::warn!(reason, error, "ending other connections of this token");
+        // How many it has ended, as it says it.
+        let said: Option<Value> =
+            answer.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok());
+        let said = said.filter(|said| said.to_string().len() <= transport::MAX_TOLD);
+        let fact = json!({"reason": reason, "answer": said, "error": error});
+        self.outbox.push(journal::fact("stream.taken-over", SOURCE, now, &fact));
+        metrics::counter!(names::X_TAKE_OVERS).increment(1);
+        Ok(answer.map(drop))
+    }
+
+    /// Tells what the meter has to tell, and shows where it stands.
+    pub(super) fn tell(&mut self, now: Timestamp, all: bool) {
+        for (kind, fact) in self.meter.tell(now, all) {
+            if kind != super::meter::COUNTED {
+                tracing::warn!(kind, %fact, "the month's posts");
+            }
+            self.outbox.push(journal::fact(kind, SOURCE, now, &fact));
+        }
+        let (today, month) = self.meter.posts(now);
+        metrics::gauge!(names::X_DAY_POSTS).set(today as f64);
+        metrics::gauge!(names::X_MONTH_POSTS).set(month as f64);
+        metrics::gauge!(names::X_MONTH_COST).set(self.config.limits.cost_usd(month));
+        if let Some(cap) = self.config.limits.monthly_cap_posts {
+            metrics::gauge!(names::X_MONTH_CAP).set(cap as f64);
+        }
+        self.standing.note(self.meter.note(now));
+    }
+
+    /// What opens a connection, and how many minutes it asks X to fill in.
+    pub(super) fn opening(
+        &mut self,
+    ) -> (impl Future<Output = Result<super::connection::Connection, Failure>> + use<L, X>, u8)
+    {
+        let (exchange, endpoint, config) =
+            (self.exchange.clone(), self.endpoint.clone(), self.config.clone());
+        let backfill = self.gaps.backfill(config.backfill_minutes, config.clock.now());
+        let opening = async move {
+            super::connection::Connection::open(exchange, &endpoint, &config, backfill).await
+        };
+        (opening, backfill)
+    }
+
+    pub(super) fn connected(&mut self) {
+        self.next(Event::Connected);
         self.standing.source(None);
         self.summary.connections += 1;
         metrics::counter!(names::X_CONNECTIONS).increment(1);
         tracing::info!(endpoint = %self.endpoint, "connected");
-        let query = self.config.query(backfill);
-        let fact = json!({
-            "endpoint": self.endpoint.to_string(), "query": query, "unheard_since": self.gaps.since(),
-        });
-        self.outbox.push(journal::fact("stream.connected", SOURCE, connection.since, &fact));
-
-        let mut given = Given::default();
-        let ended = self.harvest(&mut connection, &mut given).await;
-        self.rejected(&connection);
-        let now = Timestamp::now();
-        let lasted = Duration::try_from(now.duration_since(connection.since)).unwrap_or_default();
-        let failure = match ended {
-            Err(Stopped) => {
-                self.disconnected(&connection, &given, now, "shutdown", "it was stopped");
-                return Err(Stopped);
-            }
-            // What it said before it closed is why.
-            Ok(Failure::Ended(_)) => Failure::Ended(std::mem::take(&mut given.problems)),
-            Ok(failure) => failure,
-        };
-        self.disconnected(&connection, &given, now, failure.cause(), &failure.to_string());
-        Ok((failure, Some(lasted)))
     }
 
-    /// Takes items until the connection ends. When the log is slow, so is this.
-    async fn harvest(
-        &mut self,
-        connection: &mut Connection,
-        given: &mut Given,
-    ) -> Result<Failure, Stopped> {
-        let watch = connection.watch.clone();
-        loop {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(Stopped),
-                at = watch.heard(), if self.gaps.since().is_some() => self.heard(at),
-                sent = self.outbox.turn() => went_on(sent)?,
-                item = connection.next(), if self.outbox.has_room() => match item {
-                    Ok(item) => self.item(&item, given),
-                    Err(failure) => return Ok(failure),
-                },
-            }
-            self.rejected(connection);
-        }
-    }
-
-    /// The first byte of a connection, if only of an empty line: the gap before it is over.
-    fn heard(&mut self, at: Timestamp) {
-        let Some(gap) = self.gaps.heard(at) else { return };
-        let seconds = gap.to.duration_since(gap.from).as_secs_f64();
-        metrics::counter!(names::X_GAPS).increment(1);
-        let Gap { from, to, cause, .. } = &gap;
-        tracing::warn!(%from, %to, seconds, cause, "nobody has listened to the stream");
-        self.outbox.push(journal::fact("stream.gap", SOURCE, at, &json!(gap)));
-    }
-
-    fn item(&mut self, item: &Bytes, given: &mut Given) {
-        let now = Timestamp::now();
-        metrics::gauge!(names::X_LAST_BYTE).set(now.as_second() as f64);
-        given.last_item = Some(now);
-        let Self { reader, outbox, summary, .. } = self;
-        reader.read(item, Place::Arrival(now), &mut |found| {
-            let kind = match found {
-                Found::Post { record, .. } => {
-                    given.posts += 1;
-                    summary.posts += 1;
-                    outbox.push(record);
-                    "post"
-                }
-                Found::Notice { record } => {
-                    summary.notices += 1;
-                    outbox.push(record);
-                    "notice"
-                }
-                Found::Problems { problems, bytes } => {
-                    let said = String::from_utf8_lossy(&bytes);
-                    tracing::warn!(%said, "the stream reports problems");
-                    let fact = json!({"problems": problems});
-                    outbox.push(journal::fact("stream.problem", SOURCE, now, &fact));
-                    given.problems.extend(problems);
-                    "problem"
-                }
-                Found::Refused { refusal, bytes } => {
-                    summary.dead_letters += 1;
-                    outbox.push(refused(now, bytes, None).letter(&refusal, GROUP));
-                    "refused"
-                }
-                Found::Control(_) | Found::Blank => "control",
-            };
-            metrics::counter!(names::X_ITEMS, "kind" => kind).increment(1);
-        });
-    }
-
-    /// Items that the connection could not even hand out.
-    fn rejected(&mut self, connection: &Connection) {
-        loop {
-            let Some(rejected) = connection.watch.seen().rejected.pop_front() else { return };
-            self.summary.dead_letters += 1;
-            metrics::counter!(names::X_ITEMS, "kind" => "refused").increment(1);
-            let refused = refused(Timestamp::now(), rejected.bytes, Some(rejected.size));
-            self.outbox.push(refused.letter(&rejected.refusal, GROUP));
-        }
-    }
-
-    fn disconnected(
-        &mut self,
-        connection: &Connection,
-        given: &Given,
-        now: Timestamp,
-        cause: &str,
-        reason: &str,
-    ) {
-        let heard = connection.watch.seen().last_byte.max(given.last_item);
-        self.gaps.begin(heard.unwrap_or(connection.since), cause, reason);
-        let fact = {
-            let seen = connection.watch.seen();
-            json!({
-                "connected": connection.since,
-                "last_byte": seen.last_byte,
-                // Earlier than this connection, if nothing was heard on it.
-                "unheard_since": self.gaps.since(),
-                "disconnected": now,
-                "posts": given.posts,
-                "cause": cause,
-                "reason": reason,
-                // Of an item that was cut off. Its content is no fact about the harvest.
-                "incomplete_bytes": seen.incomplete_bytes,
-            })
-        };
-        self.outbox.push(journal::fact("stream.disconnected", SOURCE, now, &fact));
-    }
-}
-
-fn went_on(sent: Result<(), Unpublished>) -> Result<(), Stopped> {
-    sent.map_err(|error| tracing::error!(%error, "not published")).map_err(|()| Stopped)
-}
-
-fn refused(now: Timestamp, value: Bytes, size: Option<usize>) -> Refused<'static> {
-    let extensions = size.map(|size| ("bytes".to_owned(), size.to_string()));
-    Refused {
-        kind: ITEM_REFUSED,
-        source: SOURCE,
-        key: SOURCE.to_owned(),
-        time: now,
-        value,
-        extensions: extensions.into_iter().collect(),
+    pub(super) fn is_cancelled(&self) -> impl Future<Output = ()> + use<L, X> {
+        self.cancel.clone().cancelled_owned()
     }
 }

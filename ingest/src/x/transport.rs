@@ -1,7 +1,7 @@
-//! The HTTP service that `twitter-stream` calls, over reqwest.
+//! The HTTP service that `twitter-stream` calls.
 //!
 //! That crate signs requests by OAuth 1.0a; this service puts the bearer token in the place of
-//! that, adds the query, and tells what a refusal says.
+//! that, adds the query, keeps headers, and tells what a refusal says.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,67 +10,49 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use http02::{Request, Response};
-use jiff::Timestamp;
-use reqwest::header::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::Method;
 use tower_service::Service;
 
 use super::body::{ItemBody, Watch};
 use super::config::XConfig;
+use super::exchange::{Exchange, Incoming, Reply};
 use super::failure::Failure;
-use crate::error::chain;
+use super::kept::Kept;
 use crate::post::problem;
 
-/// The most that is read of a refusal.
-const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// The most that is read of an answer that is no stream.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// The most that is told in the journal of an answer that is no stream.
+pub const MAX_TOLD: usize = 4 << 10;
 
 /// Makes one connection.
-#[derive(Clone, Debug)]
-pub struct Transport {
-    client: reqwest::Client,
-    bearer: SecretString,
+#[derive(Clone)]
+pub struct Transport<X> {
+    exchange: X,
+    config: XConfig,
     query: String,
-    max_item_bytes: usize,
-    idle_timeout: Duration,
     watch: Watch,
 }
 
-impl Transport {
+impl<X: Exchange> Transport<X> {
     /// A transport whose body tells `watch` what it sees.
-    pub fn new(
-        client: reqwest::Client,
-        config: &XConfig,
-        backfill_minutes: u8,
-        watch: Watch,
-    ) -> Self {
-        Self {
-            client,
-            bearer: config.bearer.clone(),
-            query: config.query(backfill_minutes),
-            max_item_bytes: config.max_item_bytes,
-            idle_timeout: config.idle_timeout,
-            watch,
-        }
+    pub fn new(exchange: X, config: &XConfig, backfill_minutes: u8, watch: Watch) -> Self {
+        Self { exchange, config: config.clone(), query: config.query(backfill_minutes), watch }
     }
 
     async fn connect(self, endpoint: String) -> Result<Response<ItemBody>, Failure> {
         let url = format!("{endpoint}?{}", self.query);
-        let asking = self.client.get(url).bearer_auth(self.bearer.expose_secret()).send();
-        // The answer begins at once, or there is nobody.
-        let answer = tokio::time::timeout(self.idle_timeout, asking)
-            .await
-            .map_err(|_| Failure::Idle(self.idle_timeout))?
-            .map_err(|error| Failure::Network(chain(&error.without_url())))?;
-        if answer.status() != reqwest::StatusCode::OK {
-            return Err(refusal(answer, self.idle_timeout).await);
+        let reply = ask(&self.exchange, Method::GET, url, &self.config).await?;
+        if reply.status != 200 {
+            return Err(refusal(reply, self.config.idle_timeout).await);
         }
-        let incoming = Box::pin(answer.bytes_stream());
-        let body = ItemBody::new(incoming, self.max_item_bytes, self.idle_timeout, self.watch);
-        Ok(Response::new(body))
+        self.watch.seen().headers = Kept::of(&reply.headers);
+        Ok(Response::new(ItemBody::new(reply.body, &self.config, self.watch)))
     }
 }
 
-impl Service<Request<Vec<u8>>> for Transport {
+impl<X: Exchange> Service<Request<Vec<u8>>> for Transport<X> {
     type Response = Response<ItemBody>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
@@ -87,26 +69,42 @@ impl Service<Request<Vec<u8>>> for Transport {
     }
 }
 
-/// Status, time of the rate limit, and what the body says.
-async fn refusal(answer: reqwest::Response, patience: Duration) -> Failure {
-    let status = answer.status().as_u16();
-    let reset = rate_limit_reset(answer.headers());
-    let mut body = Vec::new();
-    let mut pieces = answer.bytes_stream();
+/// Asks, and waits for the beginning of the answer.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn ask<X: Exchange>(
+    exchange: &X,
+    method: Method,
+    url: String,
+    config: &XConfig,
+) -> Result<Reply, Failure> {
+    // The answer begins at once, or there is nobody.
+    tokio::time::timeout(config.idle_timeout, exchange.ask(method, url, config.bearer.clone()))
+        .await
+        .map_err(|_| Failure::Idle(config.idle_timeout))?
+}
+
+/// Status, headers, and what the body says.
+pub async fn refusal(reply: Reply, patience: Duration) -> Failure {
+    let Reply { status, headers, body } = reply;
+    let problems = problem::of_body(&whole(body, patience).await);
+    Failure::Http { status, headers: Kept::of(&headers), problems }
+}
+
+/// A body that is no stream: what of it arrived in time, and no more than is worth it.
+pub async fn whole(mut body: Incoming, patience: Duration) -> Vec<u8> {
+    let mut bytes = Vec::new();
     let reading = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            body.extend_from_slice(&piece);
-            if body.len() > MAX_REFUSAL_BYTES {
+        while let Some(Ok(piece)) = body.next().await {
+            let room = MAX_ANSWER_BYTES - bytes.len();
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.len() >= room {
                 break;
             }
         }
     };
     // What arrived in time says enough.
     tokio::time::timeout(patience, reading).await.ok();
-    Failure::Http { status, reset, problems: problem::of_body(&body) }
-}
-
-fn rate_limit_reset(headers: &HeaderMap) -> Option<Timestamp> {
-    let seconds = headers.get("x-rate-limit-reset")?.to_str().ok()?.parse().ok()?;
-    Timestamp::from_second(seconds).ok()
+    bytes
 }

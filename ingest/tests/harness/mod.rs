@@ -5,6 +5,8 @@
 
 pub mod archives;
 pub mod flaky;
+pub mod inside;
+pub mod memory;
 
 use std::time::Duration;
 

@@ -38,6 +38,17 @@ pub struct XSection {
     /// The largest item that is taken, in bytes; a larger one becomes a dead letter.
     #[schemars(range(min = 65_536, max = 104_857_600))]
     pub max_item_bytes: usize,
+    /// The most posts that the stream may bring in a month of UTC; when they are used up, it pauses
+    /// until the month ends. Without one, it brings as many as come.
+    #[schemars(range(min = 1), example = &3_000_000)]
+    pub monthly_cap_posts: Option<u64>,
+    /// At how many percent of that the journal and the logs warn.
+    #[schemars(range(min = 1, max = 100))]
+    pub warn_at_percent: u8,
+    /// What a post costs, in US dollars, for the estimate of `bowerbird usage`. X bills a post once for
+    /// each UTC day on which it delivers it; what it may bill beside posts is not in the estimate.
+    #[schemars(range(min = 0.0, max = 1_000.0))]
+    pub price_per_post_usd: f64,
     /// The rules that the stream shall have, one `[[x.rules]]` each; `bowerbird rules sync` brings
     /// X's in line. Without any: Australia's bounding box, in English, without retweets.
     pub rules: Vec<StreamRule>,
@@ -171,6 +182,9 @@ impl Default for XSection {
             backfill_minutes: 0,
             idle_timeout_ms: 30_000,
             max_item_bytes: 4 << 20,
+            monthly_cap_posts: None,
+            warn_at_percent: 80,
+            price_per_post_usd: 0.005,
             rules: vec![StreamRule {
                 value: "bounding_box:[113.6594 -43.00311 153.61194 -12.46113] lang:en -is:retweet"
                     .to_owned(),

@@ -23,12 +23,16 @@ pub struct Snowflakes(AtomicU64);
 impl Snowflakes {
     /// The next id at this time.
     pub fn next(&self, now: Timestamp) -> u64 {
-        let ms = u64::try_from(now.as_millisecond() - EPOCH_MS).unwrap_or_default();
-        let of_now = ms << 22;
+        let of_now = snowflake(now);
         let step = |last: u64| Some(of_now.max(last + 1));
         let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
         of_now.max(last.unwrap_or_default() + 1)
     }
+}
+
+/// The first id of this millisecond.
+pub fn snowflake(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond() - EPOCH_MS).unwrap_or_default() << 22
 }
 
 /// The item that is the `number`-th of this seed, with its id and time.

@@ -9,6 +9,13 @@ use super::Rule;
 pub const MAX_CHARACTERS: usize = 1_024;
 /// The most rules of a stream.
 pub const MAX_RULES: usize = 1_000;
+/// A bounding box must be narrower and lower than this, and a radius less, in miles.
+///
+/// Source: X developer documentation, "Build a rule", `bounding_box:` and `point_radius:`.
+const MAX_MILES: f64 = 25.0;
+const KM_A_MILE: f64 = 1.609_344;
+/// A degree of latitude, and of longitude on the equator, on a sphere of the earth's mean radius.
+const MILES_A_DEGREE: f64 = 69.093;
 /// Operators that only narrow down what others match.
 const NEED_ANOTHER: [&str; 8] = [
     "lang:",
@@ -52,6 +59,69 @@ pub fn check(rules: &[Rule]) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// What X's documentation says that X does not take, though some plans may: worth a warning, and left
+/// to X. A line each.
+pub fn doubts(rules: &[Rule]) -> Vec<String> {
+    let of = |(at, Rule { value, .. }): (usize, &Rule)| {
+        let words = words(value).unwrap_or_default();
+        let doubts = words.iter().filter_map(|word| area(word.trim_start_matches('-')).err());
+        doubts.map(|why| format!("rule {}: {why}", at + 1)).collect::<Vec<_>>()
+    };
+    rules.iter().enumerate().flat_map(of).collect()
+}
+
+/// Whether a part of a rule, if it is an area, is one that X takes.
+fn area(word: &str) -> Result<(), String> {
+    let inside = |name: &str| word.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']');
+    let numbers = |text: &str| -> Option<Vec<f64>> {
+        text.split_whitespace().map(|number| number.parse().ok()).collect()
+    };
+    if let Some(corners) = inside("bounding_box:") {
+        let corners: Option<[f64; 4]> = numbers(corners).and_then(|all| all.try_into().ok());
+        let Some([west, south, east, north]) = corners else {
+            return Err(format!("{word} is no box: write [west south east north] in degrees"));
+        };
+        let sound = (-180.0..=180.0).contains(&west)
+            && (-180.0..=180.0).contains(&east)
+            && (-90.0..=north).contains(&south)
+            && north <= 90.0
+            && west <= east;
+        if !sound {
+            return Err(format!("{word} is no box: write [west south east north] in degrees"));
+        }
+        // It is widest where it is nearest to the equator.
+        let nearest = if south <= 0.0 && north >= 0.0 { 0.0 } else { south.abs().min(north.abs()) };
+        let width = (east - west) * MILES_A_DEGREE * f64::to_radians(nearest).cos();
+        let height = (north - south) * MILES_A_DEGREE;
+        if width.max(height) >= MAX_MILES {
+            return Err(format!(
+                "{word} is {width:.0} by {height:.0} miles; X's documentation allows less than \
+                 {MAX_MILES} each way, so X may refuse it: place_country:AU is the whole of a country"
+            ));
+        }
+    }
+    if let Some(circle) = inside("point_radius:") {
+        let radius = circle.split_whitespace().nth(2).unwrap_or_default();
+        let miles = match (radius.strip_suffix("km"), radius.strip_suffix("mi")) {
+            (Some(km), _) => km.parse().map(|km: f64| km / KM_A_MILE).ok(),
+            (_, Some(miles)) => miles.parse::<f64>().ok(),
+            _ => None,
+        };
+        match miles {
+            None => {
+                return Err(format!("{word} is no circle: write [lon lat 10km] or [lon lat 5mi]"));
+            }
+            Some(miles) if miles >= MAX_MILES => {
+                return Err(format!(
+                    "{word}: X's documentation allows a radius below {MAX_MILES} mi"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a part of a rule matches something by itself.
@@ -124,6 +194,27 @@ mod tests {
             match wrong {
                 None => assert_eq!(told, ""),
                 Some(wrong) => assert!(told.contains(wrong), "{value}: {told}"),
+            }
+        }
+        for (value, doubt) in [
+            (
+                "bounding_box:[113.6594 -43.00311 153.61194 -12.46113] lang:en",
+                Some("place_country"),
+            ),
+            ("bounding_box:[144.9 -37.9 145.1 -37.7]", None),
+            ("bounding_box:[144.9 -37.9 145.6 -37.7]", Some("by 14 miles")),
+            ("bounding_box:[145 -37.7 144.9 -37.9]", Some("is no box")),
+            ("bounding_box:[1 2 3]", Some("is no box")),
+            ("(cat OR -point_radius:[144.9 -37.8 39km])", None),
+            ("point_radius:[144.9 -37.8 41km]", Some("below 25 mi")),
+            ("point_radius:[144.9 -37.8 25mi]", Some("below 25 mi")),
+            ("point_radius:[144.9 -37.8]", Some("is no circle")),
+            ("\"bounding_box:[1 2 3]\"", None),
+        ] {
+            let told = doubts(&[Rule { value: value.to_owned(), tag: String::new() }]).join("\n");
+            match doubt {
+                None => assert_eq!(told, ""),
+                Some(doubt) => assert!(told.contains(doubt), "{value}: {told}"),
             }
         }
         let twice = vec![Rule { value: "a".to_owned(), tag: String::new() }; 2];

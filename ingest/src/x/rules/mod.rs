@@ -7,7 +7,7 @@ mod check;
 use serde::Serialize;
 
 pub use api::{Api, RulesError};
-pub use check::check;
+pub use check::{check, doubts};
 
 /// A rule as it is declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
