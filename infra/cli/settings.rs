@@ -74,6 +74,12 @@ impl Settings {
         self.drain_timeout() / 5
     }
 
+    /// How long a source may take to hand over what it has when nothing has to end after it. What
+    /// it can't hand over is a hole, so it has nearly all of the time.
+    pub fn lone_source_drain(&self) -> Duration {
+        self.drain_timeout() * 4 / 5
+    }
+
     /// How long a sink may take to settle what it has.
     pub fn sink_drain(&self) -> Duration {
         self.drain_timeout() * 2 / 5

@@ -51,6 +51,7 @@ pub async fn run(
     let config = ArchiveConfig {
         resume: arguments.resume,
         keep_checkpoints: !arguments.dry_run,
+        drain_timeout: settings.lone_source_drain(),
         ..parts::archive(settings, inputs)
     };
     let summary = if arguments.dry_run {

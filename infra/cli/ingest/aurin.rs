@@ -45,7 +45,8 @@ pub async fn run(
         )
         .into());
     }
-    let config = parts::aurin(settings)?;
+    let drain_timeout = settings.lone_source_drain();
+    let config = AurinConfig { drain_timeout, ..parts::aurin(settings)? };
     if arguments.dry_run {
         plan(settings, &config)?;
         return Ok(Outcome::Done);

@@ -43,7 +43,9 @@ pub async fn run(
         return Ok(Outcome::Done);
     }
     let take_over = arguments.take_over;
-    let config = x::XConfig { take_over, ..parts::x(settings, base_url, token)? };
+    let drain_timeout = settings.lone_source_drain();
+    let config =
+        x::XConfig { take_over, drain_timeout, ..parts::x(settings, base_url, token)? };
     let mut service = Service::new(settings, shutdown.token()).await?;
     let log = parts::log(settings).await?;
     service.apply_topics(&log, settings).await?;
