@@ -188,6 +188,7 @@ fn notices_in_each_of_their_forms() {
         ("9", json!({"user_withheld": {"id": 9}}), "user:9", Withheld),
         ("9", json!({"user_protect": {"id": 9}}), "user:9", Removal),
         ("5", json!({"id": "5", "action": "delete", "reason": "protected"}), "5", Removal),
+        ("5", json!({"id": "5", "action": "delete", "reason": "scrub_geo"}), "5", GeoScrub),
         (
             "5",
             json!({"data": {"undelete": {"tweet": {"id": "5", "author_id": "9"}}}}),
@@ -205,7 +206,8 @@ fn notices_in_each_of_their_forms() {
         assert_eq!(mapped.id, id, "{payload}");
         let (found, notice) = mapped.state.notices.first_key_value().unwrap();
         assert_eq!(*found, kind, "{payload}");
-        assert_eq!(notice.up_to.as_deref(), (kind == GeoScrub).then_some("77"), "{payload}");
+        let up_to = (kind == GeoScrub && id.starts_with("user:")).then_some("77");
+        assert_eq!(notice.up_to.as_deref(), up_to, "{payload}");
     }
     let erased = map(&event(EventType::PostErased, "5", None)).unwrap();
     assert!(erased.state.removal().is_some());

@@ -24,8 +24,9 @@ const DRAWN_EVERY: Duration = Duration::from_millis(200);
 
 /// What `ingest archive` takes.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
-    /// Files of posts, a JSON object a line, plain or .gz, .bz2, .zst, and tars and zips of them;
+    /// Files of lines, a JSON object each, plain or .gz, .bz2, .zst, and tars and zips of them;
     /// folders of such files, patterns of paths ('grabs/**/*.tar'); - is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -43,17 +44,27 @@ pub async fn run(
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
+    run_with(arguments, settings, shutdown, |config| config).await
+}
+
+/// Imports the files by a configuration that `adapt` has the last word on.
+pub async fn run_with(
+    arguments: Arguments,
+    settings: &Settings,
+    shutdown: &Shutdown,
+    adapt: impl FnOnce(ArchiveConfig) -> ArchiveConfig,
+) -> anyhow::Result<Outcome> {
     let inputs: Vec<Input> =
         arguments.paths.iter().map(|path| Input::from_argument(path)).collect();
     if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
         return Err(WrongUse("standard input can be read once; give - once".to_owned()).into());
     }
-    let config = ArchiveConfig {
+    let config = adapt(ArchiveConfig {
         resume: arguments.resume,
         keep_checkpoints: !arguments.dry_run,
         drain_timeout: settings.lone_source_drain(),
         ..parts::archive(settings, inputs)
-    };
+    });
     let summary = if arguments.dry_run {
         import(nowhere(settings), config, shutdown).await
     } else {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod aurin;
+mod compliance;
 mod nowhere;
 mod x;
 
@@ -24,6 +25,8 @@ pub enum Arguments {
     Aurin(aurin::Arguments),
     /// Import archives of posts
     Archive(archive::Arguments),
+    /// Import compliance notices: results of batch compliance jobs, delete notices of archives
+    Compliance(compliance::Arguments),
 }
 
 impl Arguments {
@@ -34,7 +37,8 @@ impl Arguments {
             Self::Aurin(_) => &[Account::Log, Account::Aurin],
             // It reads its files, and asks nobody.
             Self::Archive(arguments) if arguments.dry_run => &[],
-            Self::Archive(_) => &[Account::Log],
+            Self::Compliance(arguments) if arguments.files.dry_run => &[],
+            Self::Archive(_) | Self::Compliance(_) => &[Account::Log],
         }
     }
 
@@ -43,7 +47,7 @@ impl Arguments {
         match self {
             Self::X(_) => true,
             Self::Aurin(arguments) => !arguments.once,
-            Self::Archive(_) => false,
+            Self::Archive(_) | Self::Compliance(_) => false,
         }
     }
 }
@@ -58,5 +62,6 @@ pub async fn run(
         Arguments::X(arguments) => x::run(arguments, settings, shutdown).await,
         Arguments::Aurin(arguments) => aurin::run(arguments, settings, shutdown).await,
         Arguments::Archive(arguments) => archive::run(arguments, settings, shutdown).await,
+        Arguments::Compliance(arguments) => compliance::run(arguments, settings, shutdown).await,
     }
 }

@@ -44,8 +44,7 @@ pub async fn run(
     }
     let take_over = arguments.take_over;
     let drain_timeout = settings.lone_source_drain();
-    let config =
-        x::XConfig { take_over, drain_timeout, ..parts::x(settings, base_url, token)? };
+    let config = x::XConfig { take_over, drain_timeout, ..parts::x(settings, base_url, token)? };
     let mut service = Service::new(settings, shutdown.token()).await?;
     let log = parts::log(settings).await?;
     service.apply_topics(&log, settings).await?;

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::post::About;
+
 /// What to import and how.
 #[derive(Clone, Debug)]
 pub struct ArchiveConfig {
@@ -28,6 +32,12 @@ pub struct ArchiveConfig {
     pub keep_checkpoints: bool,
     /// Go on from the checkpoints, and pass over files that were imported completely.
     pub resume: bool,
+    /// Take the lines of batch compliance results for notices about these; without it they are
+    /// refused. [`About::Either`] lets the name of each file say what they are about.
+    pub results: Option<About>,
+    /// When notices without a time of their own were given; without it, when each file was last
+    /// changed.
+    pub as_of: Option<Timestamp>,
     /// How long the log may take, after the shutdown began, to acknowledge what it has been given.
     pub drain_timeout: Duration,
 }
@@ -48,6 +58,8 @@ impl ArchiveConfig {
             checkpoint_dir: None,
             keep_checkpoints: true,
             resume: false,
+            results: None,
+            as_of: None,
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -74,6 +74,8 @@ pub async fn import<L: EventLog>(
         started,
         max_line_bytes: config.max_line_bytes,
         batch_bytes: config.batch_bytes,
+        results: config.results,
+        as_of: config.as_of,
         seen: seen::Seen::default(),
     });
     let (sender, news) = mpsc::channel(QUEUE * config.workers.get());

@@ -16,7 +16,7 @@ use super::list::News;
 use super::seen::Seen;
 use super::summary::{Counts, Findings};
 use super::walk::Piece;
-use crate::post::{Found, Place, Problem, Reader, Refusal, reason};
+use crate::post::{About, Found, Place, Problem, Reader, Refusal, reason};
 use crate::record::{LINE_REFUSED, Refused};
 
 /// Records that go to the log together.
@@ -60,6 +60,10 @@ pub struct ParserConfig {
     pub max_line_bytes: usize,
     /// See [`super::ArchiveConfig::batch_bytes`].
     pub batch_bytes: usize,
+    /// See [`super::ArchiveConfig::results`].
+    pub results: Option<About>,
+    /// See [`super::ArchiveConfig::as_of`].
+    pub as_of: Option<Timestamp>,
     /// The posts of this import.
     pub seen: Seen,
 }
@@ -147,8 +151,14 @@ impl<'a> Parser<'a> {
     }
 
     fn begin(&mut self, name: String, from: Mark) {
-        let File { source, written, .. } = &*self.file;
-        let reader = Reader::archive(source.clone(), name.clone(), *written, self.config.started);
+        let ParserConfig { started, as_of, results, .. } = *self.config;
+        let written = as_of.or(self.file.written);
+        let reader = Reader::archive(self.file.source.clone(), name.clone(), written, started);
+        let reader = match results {
+            Some(About::Either) => reader.with_results(About::of_file(&name)),
+            Some(about) => reader.with_results(about),
+            None => reader,
+        };
         self.leaf = Some(Leaf { reader, name, line: from.line });
         self.out.batch.end = from;
     }

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 #[cfg(test)]
 mod tests;
 
+pub use notice::About;
 pub use problem::Problem;
 pub use reader::Reader;
 pub(crate) use scalar::Scalar;

@@ -3,14 +3,122 @@
 //! Source: X developer documentation, "Compliance firehose" and "Streaming message types":
 //! `{"delete":{"status":{"id","id_str","user_id",…},"timestamp_ms"}}`, `{"scrub_geo":{"user_id",
 //! "up_to_status_id"}}`, `{"status_withheld":{"id","user_id",…}}`, `{"user_withheld":{"id",…}}`
-//! and `{"user_delete":{"id","timestamp_ms"}}` with its like.
+//! and `{"user_delete":{"id","timestamp_ms"}}` with its like. "Compliance streams" of v2 have
+//! `{"data":{"delete":{"tweet":{"id","author_id"},"event_at"}}}` and its like. "Batch compliance":
+//! a line of a result is `{"id","action","created_at","redacted_at","reason"}`, of a post or of a
+//! user, and does not say which.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
-use super::shape::{NoticeBody, Object, Top};
+use super::shape::{Data, NoticeBody, Object, Subject, Top};
 use super::time;
+
+/// What the lines of a batch compliance result are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Posts.
+    Posts,
+    /// Users.
+    Users,
+    /// What each line looks like: the creation of a post is in its id.
+    Either,
+}
+
+impl About {
+    /// As the name of a file says, which X and its tools begin with what was asked for.
+    pub fn of_file(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        match ["user", "tweet", "post"].map(|word| name.contains(word)) {
+            [true, false, false] => Self::Users,
+            [false, true, _] | [false, _, true] => Self::Posts,
+            _ => Self::Either,
+        }
+    }
+
+    fn subject(self, id: u64, created: Option<Timestamp>) -> &'static str {
+        /// Creation times come in full seconds.
+        const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
+        match self {
+            Self::Posts => "post",
+            Self::Users => "user",
+            Self::Either => match created {
+                Some(at) if at.duration_since(time::of_snowflake(id)).abs() > ROUNDED => "user",
+                _ => "post",
+            },
+        }
+    }
+}
+
+/// What batch compliance results say. The action is `delete` also where the reason is that only
+/// the place must go.
+const RESULTS: [&str; 4] = ["delete", "scrub_geo", "undelete", "withheld"];
+
+/// The words of v2 compliance streams.
+const STREAMED: [&str; 14] = [
+    "delete",
+    "undelete",
+    "withheld",
+    "drop",
+    "undrop",
+    "scrub_geo",
+    "user_withheld",
+    "user_delete",
+    "user_undelete",
+    "user_protect",
+    "user_unprotect",
+    "user_suspend",
+    "user_unsuspend",
+    "tweet_withheld",
+];
+
+/// The notice that a line of a batch compliance result is; what is missing if it is none.
+///
+/// It has no time of its own: `redacted_at` is when the platform acted, but what was observed
+/// between that and the result is to be removed as well.
+pub fn of_result(top: &Top<'_>, about: About) -> Result<Notice, &'static str> {
+    let word = top.action.text().unwrap_or_default();
+    let action = RESULTS.into_iter().find(|known| *known == word).ok_or("of an unknown action")?;
+    let id = top.id_str.id().or_else(|| top.id.id()).ok_or("it names no id")?;
+    let created = top.created_at.text().and_then(time::parse);
+    Ok(Notice { subject: about.subject(id, created), action, id, time: None })
+}
+
+/// The notice that an item of a v2 compliance stream is, if it is one.
+pub fn of_item(text: &str) -> Option<Notice> {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        data: BTreeMap<&'a str, &'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, alias = "post")]
+        tweet: Option<Object<Subject<'a>>>,
+        #[serde(borrow)]
+        user: Option<Object<Subject<'a>>>,
+        #[serde(borrow, default)]
+        event_at: Scalar<'a>,
+    }
+    let Item { data } = serde_json::from_str(text).ok()?;
+    let action = STREAMED.into_iter().find(|word| data.contains_key(word))?;
+    let Object(body): Object<Body<'_>> = serde_json::from_str(data.get(action)?.get()).ok()?;
+    let (subject, Object(named)) = match (body.tweet, body.user) {
+        (Some(post), _) => ("post", post),
+        (None, user) => ("user", user?),
+    };
+    let id = named.id.id()?;
+    Some(Notice { subject, action, id, time: body.event_at.text().and_then(time::parse) })
+}
+
+/// Whether a line may be an item of a v2 compliance stream.
+pub fn may_be_item(top: &Top<'_>) -> bool {
+    matches!(&top.data, Data::One(head) if !head.id.is_present() && head.text.is_none())
+}
 
 /// What a notice is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

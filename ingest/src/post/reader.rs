@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::carve::Response;
-use super::notice::{self, Notice};
+use super::notice::{self, About, Notice};
 use super::problem;
 use super::scalar::Scalar;
 use super::shape::{Data, Head, Object, Top, TwarcNote};
@@ -26,6 +26,7 @@ pub struct Reader {
     file: Option<String>,
     written: Option<Timestamp>,
     started: Timestamp,
+    results: Option<About>,
     posts: Arc<str>,
     notices: Arc<str>,
 }
@@ -60,9 +61,16 @@ impl Reader {
             file: None,
             written: None,
             started,
+            results: None,
             posts: topic::POSTS.into(),
             notices: topic::NOTICES.into(),
         }
+    }
+
+    /// Takes the lines of batch compliance results for notices about these.
+    #[must_use]
+    pub fn with_results(self, about: About) -> Self {
+        Self { results: Some(about), ..self }
     }
 
     /// Reads one line or item, and hands out what it holds, one by one.
@@ -79,7 +87,10 @@ impl Reader {
             return emit(refused(bytes, reason::NOT_JSON, error.to_owned()));
         }
         match serde_json::from_str::<Top<'_>>(text) {
-            Ok(top) => self.found(bytes, &top, place, emit),
+            Ok(top) => match notice::may_be_item(&top).then(|| notice::of_item(text)).flatten() {
+                Some(notice) => emit(self.notice(&notice, bytes, place)),
+                None => self.found(bytes, &top, place, emit),
+            },
             Err(error) => emit(refused(bytes, reason::NOT_JSON, error.to_string())),
         }
     }
@@ -148,6 +159,14 @@ impl Reader {
             return problems(bytes, errors);
         }
         if id.is_some() && !has_text && top.action.is_present() {
+            if let Some(about) = self.results {
+                return match notice::of_result(top, about) {
+                    Ok(notice) => self.notice(&notice, bytes, place),
+                    Err(error) => {
+                        refused(bytes, reason::COMPLIANCE, format!("a notice, but {error}"))
+                    }
+                };
+            }
             let error = "a line of a compliance result, not a post: import this file with \
                          `bowerbird ingest compliance`";
             return refused(bytes, reason::COMPLIANCE, error.to_owned());

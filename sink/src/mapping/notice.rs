@@ -51,7 +51,11 @@ pub(super) fn received(event: &EventView<'_>) -> Result<Mapped, Unmappable> {
             .find(|(name, _)| kind_of(name).is_some())
             .ok_or_else(|| Unmappable::Notice("none of the known words".to_owned()))?,
     };
-    let kind = kind_of(&action).ok_or_else(|| Unmappable::Notice(action.clone()))?;
+    // A batch compliance result says `delete` also where only the place must go.
+    let kind = match line.reason.as_deref() {
+        Some("scrub_geo") => NoticeKind::GeoScrub,
+        _ => kind_of(&action).ok_or_else(|| Unmappable::Notice(action.clone()))?,
+    };
     let subject = event.extension("subject");
     let about_user = match subject {
         Some("user") => true,
