@@ -202,7 +202,7 @@ impl FileSummary {
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Each file, in order; of more than [`MAX_FILES`] those that did not end well, and the first
+    /// Each file, in order; of more than some 10,000 those that did not end well, and the first
     /// others.
     pub files: Vec<FileSummary>,
     /// How many files are not among them.
