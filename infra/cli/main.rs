@@ -2,6 +2,7 @@
 
 mod args;
 mod aurin;
+mod compliance;
 mod config;
 mod crew;
 mod dashboard;
@@ -79,6 +80,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
         Command::Aurin(arguments) => shutdown.unless(aurin::run(arguments, &settings)).await,
         Command::Usage(arguments) => shutdown.unless(usage::run(arguments, &settings)).await,
+        Command::Compliance(arguments) => compliance::run(arguments, &settings, &shutdown).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,

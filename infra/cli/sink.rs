@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::compliance;
 use crate::crew::Stage;
 use crate::failure::Outcome;
 use crate::generations;
@@ -73,6 +74,9 @@ pub async fn run(
     let reports = Reports::default();
     let generations = generations::of(settings, &store);
     spawn(&mut service, &log, &store, &generations, &config, &reports);
+    if !arguments.once {
+        compliance::spawn(&mut service, &log, &store, &generations, settings);
+    }
     let outcome = service.run(settings).await;
     reports.print(settings.output)?;
     outcome.map(|()| Outcome::Done)

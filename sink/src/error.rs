@@ -68,6 +68,17 @@ pub enum SinkError {
         /// Until when.
         until: Timestamp,
     },
+    /// A group has not got to the log's end in time.
+    #[error(
+        "group {group} has not committed within {patience:?} what the log held; is a sink running? \
+         `bowerbird lag` tells how far it is"
+    )]
+    Behind {
+        /// The group.
+        group: String,
+        /// How long it was waited for.
+        patience: std::time::Duration,
+    },
     /// A generation is still filled by somebody.
     #[error("group {group} still has members ({members}); stop them first, or wait and try again")]
     InUse {

@@ -4,6 +4,7 @@
 //! [`batch`] (when to write), [`watermark`] (what may be committed). [`worker`] applies them.
 
 pub mod batch;
+pub mod compliance;
 pub mod config;
 pub mod document;
 pub mod error;

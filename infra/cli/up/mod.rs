@@ -12,6 +12,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::duration;
+use crate::compliance;
 use crate::crew::Stage;
 use crate::dashboard;
 use crate::failure::Outcome;
@@ -64,6 +65,7 @@ pub async fn run(
     let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
     let generations = generations::of(settings, &store);
     sink::spawn(&mut service, &log, &store, &generations, &parts::sink(settings), &reports);
+    compliance::spawn(&mut service, &log, &store, &generations, settings);
     let watched = generations.clone();
     let (settling, token) = (log.clone(), service.crew.token(Stage::Settle));
     let limit = settings.source_drain();

@@ -51,7 +51,7 @@ pub async fn standing<L: EventLog>(log: &L, projection: &Projection) -> Result<S
 }
 
 /// The ends of a projection's topics now.
-async fn ends<L: EventLog>(
+pub(crate) async fn ends<L: EventLog>(
     log: &L,
     projection: &Projection,
 ) -> Result<BTreeMap<Partition, i64>, LogError> {
@@ -67,7 +67,7 @@ async fn ends<L: EventLog>(
 }
 
 /// Whether the group has committed up to these ends.
-async fn reached<L: EventLog>(
+pub(crate) async fn reached<L: EventLog>(
     log: &L,
     projection: &Projection,
     ends: &BTreeMap<Partition, i64>,

@@ -1,0 +1,270 @@
+//! `bowerbird compliance`
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bowerbird_sink::compliance::{self, Outstanding, Swept};
+use bowerbird_sink::meta::Meta;
+use bowerbird_sink::meta::job::{Job, Note};
+use bowerbird_sink::projections::fill;
+use bowerbird_sink::{Generations, Projection, SinkError};
+use bowerbird_store::{AnyStore, StoreError};
+use bowerbird_stream::AnyLog;
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::args;
+use crate::crew::Stage;
+use crate::failure::Outcome;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+use crate::{generations, output, parts, progress};
+
+/// The note that says how far notices about users have been carried to posts.
+const NOTE: &str = "compliance:posts";
+/// So long a platform gives for what it asks.
+const GIVEN: SignedDuration = SignedDuration::from_hours(24);
+/// How often it is looked whether something is outstanding.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(600);
+/// Posts of such users that came later are found so often.
+const AGAIN_EVERY: SignedDuration = SignedDuration::from_hours(6);
+/// How long a sink may take to get to the log's end.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// The role of what does it by itself.
+const ROLE: &str = "compliance";
+
+/// What `compliance` takes.
+#[derive(Debug, Subcommand)]
+pub enum Arguments {
+    /// What of the platform's notices has not been done yet; exit 1 if something is late
+    Status,
+    /// Carry notices about users to their posts now, as a running sink does by itself
+    Apply(Apply),
+    /// The ids that a batch compliance job is asked about, one a line
+    ExportIds(ExportIds),
+}
+
+/// What `compliance apply` takes.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Say what would be told, and tell nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long the sink may take to get to the log's end
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = args::duration)]
+    wait: Duration,
+}
+
+/// What `compliance export-ids` takes.
+#[derive(Debug, Args)]
+pub struct ExportIds {
+    /// The ids of authors instead of posts
+    #[arg(long)]
+    users: bool,
+}
+
+/// Shows, applies or exports.
+pub async fn run(
+    arguments: Arguments,
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Outcome> {
+    match arguments {
+        Arguments::Status => shutdown.unless(status(settings)).await,
+        Arguments::Apply(arguments) => shutdown.unless(apply(&arguments, settings)).await,
+        Arguments::ExportIds(arguments) => shutdown.unless(export(&arguments, settings)).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Status {
+    /// Records of posts and notices that no sink has written.
+    waiting_for_sink: u64,
+    #[serde(flatten)]
+    outstanding: Outstanding,
+    /// Whether that is longer than the platform gives.
+    late: bool,
+    last_sweep: Option<Swept>,
+}
+
+async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
+    let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    let last_sweep = last(&meta(settings, &store)).await?;
+    let live = live(&generations::of(settings, &store)).await?;
+    let outstanding =
+        compliance::outstanding(&log, &last_sweep.clone().unwrap_or_default()).await?;
+    let waiting_for_sink = fill::standing(&log, &live).await?.behind();
+    let late =
+        outstanding.since.is_some_and(|since| Timestamp::now().duration_since(since) > GIVEN);
+    let status = Status { waiting_for_sink, outstanding, late, last_sweep };
+    output::one(settings.output, "compliance status", &status, || told(&status))?;
+    Ok(if status.late { Outcome::FallsShort } else { Outcome::Done })
+}
+
+fn told(status: &Status) -> String {
+    let Status { waiting_for_sink, outstanding, late, last_sweep } = status;
+    let Outstanding { notices, since } = outstanding;
+    let since = since.map_or_else(String::new, |since| format!(", the first since {since}"));
+    let late = if *late { ", longer than the 24 hours that the platform gives" } else { "" };
+    let swept = match last_sweep {
+        Some(Swept { began: Some(began), users, posts, removed, scrubbed, .. }) => format!(
+            "last sweep at {began}: {users} users, {posts} documents looked at, {removed} posts \
+             removed, {scrubbed} scrubbed\n"
+        ),
+        _ => "no sweep yet\n".to_owned(),
+    };
+    format!(
+        "{notices} notices about users not carried to their posts yet{since}{late}\n\
+         {waiting_for_sink} records of posts and notices wait for a sink\n{swept}"
+    )
+}
+
+async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome> {
+    let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
+    let live = live(&generations::of(settings, &store)).await?;
+    let bar = progress::counter("documents looked at");
+    let looked_at = |count| bar.set_position(count);
+    let wait = arguments.wait;
+    let swept = match arguments.dry_run {
+        true => compliance::sweep(&log, &store, &live, wait, true, looked_at).await?,
+        false => {
+            let sweep = compliance::sweep(&log, &store, &live, wait, false, looked_at);
+            noted(&meta(settings, &store), sweep).await?
+        }
+    };
+    bar.finish_and_clear();
+    let would = if arguments.dry_run { "would be " } else { "" };
+    let Swept { users, posts, removed, scrubbed, .. } = &swept;
+    output::one(settings.output, "compliance apply", &swept, || {
+        format!(
+            "{users} users, {posts} documents looked at: {removed} posts {would}removed, \
+             {scrubbed} {would}scrubbed\n"
+        )
+    })?;
+    Ok(Outcome::Done)
+}
+
+async fn export(arguments: &ExportIds, settings: &Settings) -> anyhow::Result<Outcome> {
+    let store = parts::store(settings)?;
+    let live = live(&generations::of(settings, &store)).await?;
+    let mut seen = BTreeSet::new();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut written = Ok(());
+    compliance::ids(&store, &live.database, arguments.users, |id| {
+        // X takes numbers only, each once.
+        let Ok(number) = id.parse::<u64>() else { return };
+        if written.is_ok() && (!arguments.users || seen.insert(number)) {
+            written = std::io::Write::write_all(&mut out, format!("{id}\n").as_bytes());
+        }
+    })
+    .await?;
+    written?;
+    std::io::Write::flush(&mut out)?;
+    Ok(Outcome::Done)
+}
+
+/// Has notices about users carried to their posts by itself.
+pub fn spawn(
+    service: &mut Service,
+    log: &AnyLog,
+    store: &AnyStore,
+    generations: &Generations<AnyStore>,
+    settings: &Settings,
+) {
+    let token = service.crew.token(Stage::Work);
+    let (log, store, generations) = (log.clone(), store.clone(), generations.clone());
+    let meta = meta(settings, &store);
+    service.crew.spawn(Stage::Work, ROLE, async move {
+        while !waited(&token).await {
+            let sweeping = due(&log, &store, &generations, &meta);
+            let swept = tokio::select! {
+                () = token.cancelled() => break,
+                swept = sweeping => swept,
+            };
+            match swept {
+                Ok(Some(Swept { users, removed, scrubbed, .. })) => {
+                    tracing::info!(
+                        users,
+                        removed,
+                        scrubbed,
+                        "notices about users carried to posts"
+                    );
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "notices about users wait"),
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Whether it is time to leave, after some time.
+async fn waited(token: &CancellationToken) -> bool {
+    tokio::select! {
+        () = token.cancelled() => true,
+        () = tokio::time::sleep(LOOKED_AT_EVERY) => false,
+    }
+}
+
+/// Sweeps if something is outstanding, or the last sweep is long ago.
+async fn due(
+    log: &AnyLog,
+    store: &AnyStore,
+    generations: &Generations<AnyStore>,
+    meta: &Meta<AnyStore>,
+) -> anyhow::Result<Option<Swept>> {
+    let before = last(meta).await?.unwrap_or_default();
+    let long_ago = before.users > 0
+        && before.began.is_some_and(|at| Timestamp::now().duration_since(at) > AGAIN_EVERY);
+    if !long_ago && compliance::outstanding(log, &before).await?.notices == 0 {
+        return Ok(None);
+    }
+    let live = live(generations).await?;
+    let sweep = compliance::sweep(log, store, &live, PATIENCE, false, |_| {});
+    match noted(meta, sweep).await {
+        Ok(swept) => Ok(Some(swept)),
+        // Another process does it.
+        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sweeps while nobody else does, and notes what was done.
+async fn noted(
+    meta: &Meta<AnyStore>,
+    sweep: impl Future<Output = Result<Swept, SinkError>>,
+) -> Result<Swept, SinkError> {
+    let worker = generations::worker();
+    let begin = async |before: Option<Swept>| Ok(before.unwrap_or_default());
+    let mut job = Job::claim(meta, NOTE.to_owned(), &worker, begin).await?;
+    let swept = job.keep_while(sweep).await?;
+    // What was noted before stands where it could not be done.
+    let outcome = match swept {
+        Ok(swept) => {
+            job.work = swept.clone();
+            Ok(swept)
+        }
+        Err(error) => Err(error),
+    };
+    job.release().await?;
+    outcome
+}
+
+async fn last(meta: &Meta<AnyStore>) -> Result<Option<Swept>, SinkError> {
+    let note = meta.read::<Note<Swept>>(NOTE).await?;
+    Ok(note.map(|note| note.value.work).filter(|swept| swept.began.is_some()))
+}
+
+fn meta(settings: &Settings, store: &AnyStore) -> Meta<AnyStore> {
+    Meta::new(store.clone(), settings.config().store.create_databases)
+}
+
+async fn live(generations: &Generations<AnyStore>) -> Result<Projection, SinkError> {
+    let posts = generations.all_live().await?.into_iter().find(|one| one.name == "posts");
+    let address = String::new();
+    posts
+        .ok_or_else(|| StoreError::MissingDatabase { address, database: "posts".to_owned() }.into())
+}

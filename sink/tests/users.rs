@@ -1,0 +1,136 @@
+//! Notices about users reach the posts that they have made.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod harness;
+
+use std::time::Duration;
+
+use bowerbird_sink::compliance::{Swept, ids, outstanding, sweep};
+use bowerbird_sink::{Projection, SinkError};
+use bowerbird_stream::{Event, topic};
+use harness::{Bed, deletion, orders, post};
+
+/// A post of a user, with a place.
+fn of_user(user: u64, id: u64, second: i64) -> Event {
+    let value = format!(
+        r#"{{"data":{{"id":"{id}","text":"number {id} at {second}","author_id":"{user}",
+            "geo":{{"place_id":"p"}}}},
+            "includes":{{"places":[{{"id":"p","full_name":"Melbourne"}}]}}}}"#
+    );
+    Event { value: Some(value.into()), ..post(id, second) }
+}
+
+/// A notice about a user, in the words of v1.1.
+fn about_user(user: u64, second: i64, word: &str, more: &str) -> Event {
+    let value = format!(r#"{{"{word}":{{"id":{user},"user_id":{user}{more}}}}}"#);
+    Event {
+        id: format!("{word}-{user}-{second}"),
+        key: user.to_string(),
+        value: Some(value.into()),
+        extensions: [("subject".to_owned(), "user".to_owned())].into(),
+        ..deletion(user, second)
+    }
+}
+
+async fn swept(bed: &Bed) -> Result<Swept, SinkError> {
+    let (log, store) = (&bed.log, &bed.store);
+    sweep(log, store, &Projection::posts(), Duration::from_millis(50), false, |_| {}).await
+}
+
+async fn kind(bed: &Bed, id: &str) -> String {
+    bed.document(id).await.unwrap()["type"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_was_observed_before_the_notice_is_removed_and_stays_so() {
+    let bed = Bed::new().await;
+    bed.publish(topic::POSTS, [of_user(7, 1, 1), of_user(7, 2, 9), of_user(8, 3, 1)]).await;
+    bed.once().await.unwrap();
+    bed.publish(topic::NOTICES, [about_user(7, 5, "user_suspend", "")]).await;
+    // Not yet in the log's order of things: the sink has not had them.
+    bed.publish(topic::POSTS, [of_user(7, 4, 2)]).await;
+    let before = swept(&bed).await.unwrap_err();
+    assert!(matches!(before, SinkError::Behind { .. }), "{before}");
+    assert_eq!(outstanding(&bed.log, &Swept::default()).await.unwrap().notices, 1);
+    bed.once().await.unwrap();
+    let did = swept(&bed).await.unwrap();
+    assert_eq!((did.users, did.removed, did.scrubbed), (1, 2, 0));
+    assert_eq!(outstanding(&bed.log, &did).await.unwrap().notices, 0);
+    bed.once().await.unwrap();
+    for (id, expected) in [("1", "removed"), ("2", "post"), ("3", "post"), ("4", "removed")] {
+        assert_eq!(kind(&bed, id).await, expected, "{id}");
+    }
+    let again = swept(&bed).await.unwrap();
+    assert_eq!((again.users, again.removed), (1, 0));
+    // What comes later and is older stays away, one that was not there by the next sweep.
+    bed.publish(topic::POSTS, [of_user(7, 1, 3), of_user(7, 5, 3)]).await;
+    bed.once().await.unwrap();
+    assert_eq!(kind(&bed, "1").await, "removed");
+    assert_eq!(swept(&bed).await.unwrap().removed, 1);
+    bed.once().await.unwrap();
+    assert_eq!(kind(&bed, "5").await, "removed");
+    let live = bed.says("posts").await;
+    bed.compacted().await;
+    let kept = bed.posts().await.into_iter().filter(|record| record.value.is_some());
+    assert_eq!(kept.count(), 2, "the log holds no content of removed posts");
+    assert_eq!(bed.rebuilt(2).await, live);
+    assert!(bed.verified().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrub_takes_places_up_to_its_post_and_a_return_leaves_what_is_there() {
+    let bed = Bed::new().await;
+    bed.publish(topic::POSTS, [of_user(7, 1, 1), of_user(7, 5, 1), of_user(8, 3, 1)]).await;
+    bed.publish(
+        topic::NOTICES,
+        [
+            about_user(7, 5, "scrub_geo", r#","up_to_status_id":4"#),
+            about_user(8, 5, "user_protect", ""),
+            about_user(8, 6, "user_unprotect", ""),
+        ],
+    )
+    .await;
+    bed.once().await.unwrap();
+    let did = swept(&bed).await.unwrap();
+    assert_eq!((did.users, did.removed, did.scrubbed), (1, 0, 1));
+    bed.once().await.unwrap();
+    for (id, has_place) in [("1", false), ("5", true), ("3", true)] {
+        let body = bed.document(id).await.unwrap();
+        assert_eq!((body["type"].as_str(), body.get("place").is_some()), (Some("post"), has_place));
+    }
+    let mut found = Vec::new();
+    ids(&bed.store, "posts", false, |id| found.push(id.to_owned())).await.unwrap();
+    assert_eq!(found, ["1", "3", "5"]);
+}
+
+/// Whatever the order in which posts, notices and sweeps come, after a last sweep all is alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_ends_alike() {
+    let mut ends = Vec::new();
+    for order in orders(4) {
+        let bed = Bed::new().await;
+        for step in order {
+            match step {
+                0 => bed.publish(topic::POSTS, [of_user(7, 1, 1)]).await,
+                1 => bed.publish(topic::NOTICES, [about_user(7, 5, "user_delete", "")]).await,
+                2 => bed.publish(topic::POSTS, [of_user(7, 1, 4)]).await,
+                _ => {
+                    bed.once().await.unwrap();
+                    swept(&bed).await.unwrap();
+                }
+            }
+        }
+        for _ in 0..2 {
+            bed.once().await.unwrap();
+            swept(&bed).await.unwrap();
+        }
+        bed.once().await.unwrap();
+        ends.push(bed.says("posts").await);
+    }
+    assert_eq!(ends.len(), 24);
+    ends.dedup();
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    assert!(ends[0]["1"].contains("Removal"));
+}
