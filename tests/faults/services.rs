@@ -200,13 +200,14 @@ impl Services {
         self.store_fills
     }
 
-    /// The store has no room on its disk for a while, and is started again then: one whose own
-    /// log could not be written takes nothing more until it was opened anew.
+    /// The store has no room on its disk for a while. It is killed before there is room again, and
+    /// opened anew: LevelDB goes on behind the record that the full disk has cut off, and loses what
+    /// it acknowledges there.
     pub async fn fill_store(&self, lasts: Duration) {
         said(script("pouchdb.sh", &["fill"]).await);
         sleep(lasts).await;
-        said(script("pouchdb.sh", &["free"]).await);
         let killed = script("pouchdb.sh", &["kill"]).await;
+        said(script("pouchdb.sh", &["free"]).await);
         // It may have ended by itself.
         drop(killed);
         said(script("pouchdb.sh", &["up"]).await);

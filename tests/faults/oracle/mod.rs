@@ -229,13 +229,14 @@ impl Oracle {
         wrongs
     }
 
-    /// The removed posts that compaction would keep in the log. A log that has lost records and was
-    /// given them again may lack what a store remembers.
+    /// The removed posts that compaction would keep in the log, besides such as were given up. A log
+    /// that has lost records and was given them again may lack what a store remembers.
     fn kept(&self, entities: &BTreeMap<String, Entity>) -> Wrongs {
         if !self.places {
             return Wrongs::new();
         }
         let records = self.ledger.of(topic::POSTS);
+        let records = records.filter(|record| !matches!(meaning::of(record), Meaning::Poison));
         let last: BTreeMap<&[u8], &Record> =
             records.filter_map(|record| Some((record.key.as_deref()?, record))).collect();
         let removed = entities.iter().filter(|(id, entity)| entity.kind(id) == "removed");

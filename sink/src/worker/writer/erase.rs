@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{Event, EventLog, EventType, Record, topic};
+use bowerbird_stream::{Event, EventLog, EventType, topic};
 
 use super::{Unit, Writer};
 use crate::error::SinkError;
@@ -24,14 +24,12 @@ impl Unit {
     /// the log holds somewhere, or that of a record behind which no tombstone stands here.
     fn erased_by(&self) -> Option<&Notice> {
         let removal = self.state.removal()?;
-        let mut posts: Vec<&Record> =
-            self.records.iter().filter(|one| &*one.position.topic == topic::POSTS).collect();
-        posts.sort_by_key(|record| record.position.offset);
-        let uncovered = match posts.last() {
-            Some(last) => last.value.is_some(),
-            None => self.had_content,
-        };
-        uncovered.then_some(removal)
+        let posts = self.records.iter().filter(|one| &*one.position.topic == topic::POSTS);
+        let here = posts.map(|one| (one.position.offset, one.value.is_some()));
+        // Of stored content the last copy is where its document says.
+        let stored = self.had_content.iter().filter(|at| &*at.topic == topic::POSTS);
+        let last = here.chain(stored.map(|at| (at.offset, true))).max_by_key(|(offset, _)| *offset);
+        last.is_some_and(|(_, holds_content)| holds_content).then_some(removal)
     }
 }
 
@@ -69,4 +67,64 @@ fn tombstone(id: &str, removal: &Notice) -> Outgoing {
         extensions,
     };
     Outgoing::event(topic::POSTS, event)
+}
+
+#[cfg(test)]
+mod tests {
+    use bowerbird_stream::{Headers, Position, Record};
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::merge::{NoticeKind, State};
+
+    fn at(topic: &str, offset: i64) -> Position {
+        Position { topic: topic.into(), partition: 0, offset }
+    }
+
+    fn record(topic: &str, offset: i64, value: Option<&'static str>) -> Record {
+        Record {
+            position: at(topic, offset),
+            appended: Timestamp::UNIX_EPOCH,
+            key: Some(Bytes::from_static(b"1")),
+            value: value.map(Bytes::from),
+            headers: Headers::new(),
+        }
+    }
+
+    #[test]
+    fn what_stands_last_says_whether_there_is_something_to_erase() {
+        let content = |offset| record(topic::POSTS, offset, Some("{}"));
+        let tombstone = |offset| record(topic::POSTS, offset, None);
+        let notice = || record(topic::NOTICES, 9, Some("{}"));
+        for (records, stored, needed) in [
+            (vec![notice()], None, false),
+            (vec![notice()], Some(4), true),
+            (vec![content(3)], None, true),
+            (vec![notice(), content(3)], None, true),
+            (vec![content(3), tombstone(4)], None, false),
+            (vec![tombstone(4), content(5)], None, true),
+            (vec![tombstone(4)], Some(3), false),
+            // It was settled before the tombstone, and stands behind it.
+            (vec![tombstone(4)], Some(5), true),
+            (vec![content(3), tombstone(4)], Some(5), true),
+        ] {
+            let event = "gone".to_owned();
+            let (time, action) = (Timestamp::UNIX_EPOCH, "delete".to_owned());
+            let removal = Notice { time, event, action, reason: None, up_to: None };
+            let told = format!("{records:?} {stored:?}");
+            let mut unit = Unit {
+                id: "1".to_owned(),
+                state: State::notice(NoticeKind::Removal, removal),
+                revision: None,
+                records,
+                attempts: 0,
+                said: false,
+                had_content: stored.map(|offset| at(topic::POSTS, offset)),
+            };
+            assert_eq!(unit.erased_by().is_some(), needed, "{told}");
+            unit.state = State::default();
+            assert_eq!(unit.erased_by(), None);
+        }
+    }
 }

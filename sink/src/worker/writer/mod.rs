@@ -75,8 +75,8 @@ struct Unit {
     attempts: u32,
     /// The store says all of it already.
     said: bool,
-    /// The store had content of it when it was read.
-    had_content: bool,
+    /// Where the content stands that the store had of it when it was read.
+    had_content: Option<Position>,
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
@@ -121,7 +121,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 records,
                 attempts: 0,
                 said: false,
-                had_content: false,
+                had_content: None,
             })
             .collect();
         let total = units.len();
@@ -286,7 +286,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         records: vec![record],
                         attempts: 0,
                         said: false,
-                        had_content: false,
+                        had_content: None,
                     }]);
                 }
             }
@@ -331,7 +331,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                         _ => true,
                     };
                     let said = there.says_as_much_as(&merged) && (!self.thorough || same(&merged));
-                    let had_content = there.observed.is_some();
+                    let had_content = there.observed.map(|seen| seen.stamp.position);
                     let revision = document.revision;
                     left.push(Unit { state: merged, revision, said, had_content, ..unit });
                 }
