@@ -5,6 +5,7 @@
 
 mod archives;
 mod aurin;
+mod compliance;
 mod configuration;
 mod dead_letters;
 mod generations;
