@@ -74,7 +74,7 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     match arguments {
         Arguments::Status => shutdown.unless(status(settings)).await,
-        Arguments::Apply(arguments) => shutdown.unless(apply(&arguments, settings)).await,
+        Arguments::Apply(arguments) => Box::pin(shutdown.unless(apply(&arguments, settings))).await,
         Arguments::ExportIds(arguments) => shutdown.unless(export(&arguments, settings)).await,
     }
 }
