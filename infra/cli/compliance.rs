@@ -8,7 +8,7 @@ use bowerbird_sink::meta::Meta;
 use bowerbird_sink::meta::job::{Job, Note};
 use bowerbird_sink::projections::fill;
 use bowerbird_sink::{Generations, Projection, SinkError};
-use bowerbird_store::{AnyStore, StoreError};
+use bowerbird_store::AnyStore;
 use bowerbird_stream::AnyLog;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
@@ -93,7 +93,7 @@ struct Status {
 async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
     let last_sweep = last(&meta(settings, &store)).await?;
-    let live = live(&generations::of(settings, &store)).await?;
+    let live = generations::of(settings, &store).live(&Projection::posts()).await?;
     let outstanding =
         compliance::outstanding(&log, &last_sweep.clone().unwrap_or_default()).await?;
     let waiting_for_sink = fill::standing(&log, &live).await?.behind();
@@ -124,7 +124,7 @@ fn told(status: &Status) -> String {
 
 async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
-    let live = live(&generations::of(settings, &store)).await?;
+    let live = generations::of(settings, &store).live(&Projection::posts()).await?;
     let bar = progress::counter("documents looked at");
     let looked_at = |count| bar.set_position(count);
     let wait = arguments.wait;
@@ -149,7 +149,7 @@ async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome
 
 async fn export(arguments: &ExportIds, settings: &Settings) -> anyhow::Result<Outcome> {
     let store = parts::store(settings)?;
-    let live = live(&generations::of(settings, &store)).await?;
+    let live = generations::of(settings, &store).live(&Projection::posts()).await?;
     let mut seen = BTreeSet::new();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut written = Ok(());
@@ -222,7 +222,7 @@ async fn due(
     if !long_ago && compliance::outstanding(log, &before).await?.notices == 0 {
         return Ok(None);
     }
-    let live = live(generations).await?;
+    let live = generations.live(&Projection::posts()).await?;
     let sweep = compliance::sweep(log, store, &live, PATIENCE, false, |_| {});
     match noted(meta, sweep).await {
         Ok(swept) => Ok(Some(swept)),
@@ -242,15 +242,11 @@ async fn noted(
     let mut job = Job::claim(meta, NOTE.to_owned(), &worker, begin).await?;
     let swept = job.keep_while(sweep).await?;
     // What was noted before stands where it could not be done.
-    let outcome = match swept {
-        Ok(swept) => {
-            job.work = swept.clone();
-            Ok(swept)
-        }
-        Err(error) => Err(error),
-    };
+    if let Ok(swept) = &swept {
+        job.work.clone_from(swept);
+    }
     job.release().await?;
-    outcome
+    swept
 }
 
 async fn last(meta: &Meta<AnyStore>) -> Result<Option<Swept>, SinkError> {
@@ -260,11 +256,4 @@ async fn last(meta: &Meta<AnyStore>) -> Result<Option<Swept>, SinkError> {
 
 fn meta(settings: &Settings, store: &AnyStore) -> Meta<AnyStore> {
     Meta::new(store.clone(), settings.config().store.create_databases)
-}
-
-async fn live(generations: &Generations<AnyStore>) -> Result<Projection, SinkError> {
-    let posts = generations.all_live().await?.into_iter().find(|one| one.name == "posts");
-    let address = String::new();
-    posts
-        .ok_or_else(|| StoreError::MissingDatabase { address, database: "posts".to_owned() }.into())
 }

@@ -13,18 +13,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bowerbird_store::{Document, DocumentStore, StoreError};
-use bowerbird_stream::log::{ConsumerConfig, Outgoing};
+use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::{EventLog, LogError, Partition, topic};
+use bowerbird_stream::{EventLog, Partition, topic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::users::{Asked, Authored, Kind, tell};
 use crate::config::Projection;
 use crate::document::{self, user_id};
 use crate::error::SinkError;
+use crate::journal::publish_all;
 use crate::projections::fill;
 
 /// Documents read at a time.
@@ -33,8 +33,6 @@ const PAGE: usize = 1_000;
 const USERS: usize = 100_000;
 /// How often it is asked whether the group has committed.
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
-/// How often a log that can't take it just now is tried again.
-const ATTEMPTS: u32 = 8;
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,23 +112,11 @@ pub async fn sweep<L: EventLog, S: DocumentStore>(
         let (users, last) = asked(store, database, &after).await?;
         swept.users += users.len() as u64;
         if !users.is_empty() {
-            let tell_of = walk(log, store, database, &users, dry_run, &looked_at);
-            swept = tell_of.await?.add(swept);
+            walk(&mut swept, log, store, database, &users, dry_run, &looked_at).await?;
         }
         match last {
             Some(last) => after = last,
             None => return Ok(swept),
-        }
-    }
-}
-
-impl Swept {
-    fn add(self, before: Self) -> Self {
-        Self {
-            posts: self.posts.max(before.posts),
-            removed: self.removed + before.removed,
-            scrubbed: self.scrubbed + before.scrubbed,
-            ..before
         }
     }
 }
@@ -146,10 +132,9 @@ async fn barrier<L: EventLog>(
         while !fill::reached(log, projection, &ends).await? {
             sleep(LOOKED_AT_EVERY).await;
         }
-        Ok(())
+        Ok::<_, SinkError>(())
     };
-    let reached: Result<Result<(), SinkError>, _> = tokio::time::timeout(patience, reached).await;
-    match reached {
+    match timeout(patience, reached).await {
         Ok(reached) => reached.map(|()| ends),
         Err(_) => Err(SinkError::Behind { group: projection.group.clone(), patience }),
     }
@@ -193,18 +178,20 @@ async fn page<S: DocumentStore>(
 
 /// Goes through all posts once.
 async fn walk<L: EventLog, S: DocumentStore>(
+    swept: &mut Swept,
     log: &L,
     store: &S,
     database: &str,
     users: &HashMap<String, Asked>,
     dry_run: bool,
     looked_at: &impl Fn(u64),
-) -> Result<Swept, SinkError> {
-    let mut swept = Swept::default();
+) -> Result<(), SinkError> {
+    // Another walk looks at the same ones.
+    swept.posts = 0;
     let mut after: Option<String> = None;
     loop {
         let page = page(store, database, after.as_deref()).await?;
-        let Some(last) = page.last() else { return Ok(swept) };
+        let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.id.clone());
         let mut notices = Vec::new();
         for document in &page {
@@ -229,28 +216,10 @@ async fn walk<L: EventLog, S: DocumentStore>(
         }
         swept.posts += page.len() as u64;
         looked_at(swept.posts);
-        if !dry_run {
-            publish(log, notices).await?;
+        if !dry_run && !notices.is_empty() {
+            publish_all(log, notices).await?;
         }
     }
-}
-
-/// Publishes, and returns when the log has all of them.
-async fn publish<L: EventLog>(log: &L, notices: Vec<Outgoing>) -> Result<(), SinkError> {
-    if notices.is_empty() {
-        return Ok(());
-    }
-    let judge = |error: &LogError| match error.is_transient() {
-        true => Verdict::Again { after: None },
-        false => Verdict::GiveUp,
-    };
-    let policy = RetryPolicy { max_attempts: Some(ATTEMPTS), ..RetryPolicy::default() };
-    // All of them again: told twice they are the same.
-    let attempt = || async {
-        let answers = log.publish(notices.clone()).await;
-        answers.into_iter().try_for_each(|answer| answer.map(drop))
-    };
-    Ok(retry(&policy, judge, |_, _| {}, attempt).await?)
 }
 
 /// The ids in the documents that hold content, one after the other, each handed to `each`: of the
