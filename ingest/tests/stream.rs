@@ -20,7 +20,7 @@ use harness::memory::MemoryLog;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The seed of the week: few of its faults come by the minute.
@@ -252,9 +252,12 @@ async fn waits_as_x_asks_however_it_ends() {
         let begun = bed.x.sim.now();
         let client = bed.start();
         let well = |bed: &Bed| !bed.log.journal("stream.connected").is_empty();
-        while bed.x.sim.attempts() <= count as u64 || !well(&bed) {
-            sleep(Duration::from_millis(10)).await;
-        }
+        let back = async {
+            while bed.x.sim.attempts() <= count as u64 || !well(&bed) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(60 * MINUTE, back).await.unwrap_or_else(|_| panic!("never back: {waits:?}"));
         let took = bed.x.sim.now().duration_since(begun).as_secs_f64();
         let expected: u64 = waits.iter().sum();
         assert!((expected as f64..expected as f64 + 30.0).contains(&took), "{waits:?}: {took}");
