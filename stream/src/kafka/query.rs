@@ -82,21 +82,39 @@ impl Query {
         made.map_err(|error| fault(&error, &self.address, None, &Default::default()))
     }
 
-    /// Asks away from the async threads.
+    /// Asks away from the async threads. A partition has no leader for a moment after its topic was
+    /// made, and whenever that moves; likewise a group and its coordinator. Within the time-out this
+    /// is waited out.
     async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         topic: Option<&str>,
-        question: impl FnOnce(&Self, Duration) -> Result<T, Failed> + Send + 'static,
+        question: impl Fn(&Self, Duration) -> Result<T, Failed> + Send + Sync + 'static,
     ) -> Result<T, LogError> {
-        let (query, topic) = (Arc::clone(self), topic.map(str::to_owned));
-        let asked = spawn_blocking(move || {
-            let patience = query.clients.config.request_timeout;
-            question(&query, patience).map_err(|failed| failed.said(&query, topic.as_deref()))
-        });
-        asked.await.unwrap_or_else(|error| {
-            let address = self.address.clone();
-            Err(LogError::Fatal { address, reason: format!("the question was cut off: {error}") })
+        let question = Arc::new(question);
+        let judge = |error: &LogError| match error {
+            LogError::Transient { .. } => Verdict::Again { after: None },
+            _ => Verdict::GiveUp,
+        };
+        let max_elapsed = Some(self.clients.config.request_timeout);
+        let policy =
+            RetryPolicy { max: Duration::from_secs(1), max_elapsed, ..RetryPolicy::default() };
+        let notify = |error: &LogError, _: Duration| tracing::debug!(topic, %error, "asking again");
+        retry(&policy, judge, notify, || {
+            let (query, topic) = (Arc::clone(self), topic.map(str::to_owned));
+            let question = Arc::clone(&question);
+            let asked = spawn_blocking(move || {
+                let patience = query.clients.config.request_timeout;
+                question(&query, patience).map_err(|failed| failed.said(&query, topic.as_deref()))
+            });
+            async {
+                asked.await.unwrap_or_else(|error| {
+                    let address = self.address.clone();
+                    let reason = format!("the question was cut off: {error}");
+                    Err(LogError::Fatal { address, reason })
+                })
+            }
         })
+        .await
     }
 
     /// Every topic that is not internal, by name.
@@ -167,27 +185,8 @@ impl Query {
         .await
     }
 
-    /// A group's committed offsets on a topic. Groups have no coordinator for a while after the
-    /// first one of all, and whenever that moves: within the time-out this is waited out.
+    /// A group's committed offsets on a topic.
     pub(super) async fn committed(
-        self: &Arc<Self>,
-        group: &str,
-        topic: &str,
-    ) -> Result<BTreeMap<i32, i64>, LogError> {
-        let judge = |error: &LogError| match error {
-            LogError::Transient { .. } => Verdict::Again { after: None },
-            _ => Verdict::GiveUp,
-        };
-        let max_elapsed = Some(self.clients.config.request_timeout);
-        let policy =
-            RetryPolicy { max: Duration::from_secs(1), max_elapsed, ..RetryPolicy::default() };
-        let notify = |error: &LogError, _: Duration| {
-            tracing::debug!(group, topic, %error, "asking for committed offsets again");
-        };
-        retry(&policy, judge, notify, || self.committed_now(group, topic)).await
-    }
-
-    async fn committed_now(
         self: &Arc<Self>,
         group: &str,
         topic: &str,

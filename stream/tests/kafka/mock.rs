@@ -114,3 +114,18 @@ async fn a_record_that_is_not_acknowledged_in_time_has_failed_for_now() {
         assert!(Instant::now() < deadline, "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_question_waits_for_an_election_and_not_for_ever() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION as NO_LEADER;
+    let (cluster, log) = mock();
+    log.publish(records("posts", 5)).await.remove(0).unwrap();
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[NO_LEADER; 3]);
+    let extents = log.extents("posts").await.unwrap();
+    assert_eq!(extents[&0].end, 5);
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[NO_LEADER; 1_000]);
+    let started = Instant::now();
+    let error = log.extents("posts").await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
