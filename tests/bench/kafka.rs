@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use bowerbird_ingest::archive::{self, ArchiveConfig, Input, Progress};
 use bowerbird_sink::SinkConfig;
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
-use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::status::status;
 use bowerbird_stream::{EventLog, topic};
+use bytes::Bytes;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -34,19 +34,25 @@ pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     log.apply_topics(&topics, false).await.unwrap();
 
     let file = corpus::file(folder, count);
-    let before = end(&log).await;
-    let begun = Instant::now();
-    let config = ArchiveConfig::new(vec![Input::from_argument(&file)]);
-    let progress = Arc::new(Progress::default());
-    let summary = archive::import(log.clone(), config, progress, CancellationToken::new()).await;
-    let imported = rate(count, begun.elapsed());
-    assert_eq!(summary.total.posts, count);
-    assert_eq!(end(&log).await - before, i64::try_from(count).unwrap());
-
-    let records = records(&log, count).await;
-    let produced = tokio::task::block_in_place(|| produce(&brokers, records));
     // Earlier runs on the same broker are read too.
-    let total = u64::try_from(before).unwrap() + count;
+    let mut total = end(&log).await;
+    let mut rounds = Vec::new();
+    let mut raw = None;
+    for _ in 0..ROUNDS {
+        let imported = import(&log, &file, count).await;
+        total += count;
+        assert_eq!(end(&log).await, total);
+        let records = match raw.take() {
+            Some(records) => records,
+            None => records(&log, count).await,
+        };
+        let produced = tokio::task::block_in_place(|| produce(&brokers, &records));
+        raw = Some(records);
+        rounds.push((imported, produced));
+    }
+    drop(raw);
+    println!("\nArchive → Kafka against a raw producer, round by round: {rounds:.0?}");
+    let (imported, produced) = middle(rounds);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let consumed = tokio::task::block_in_place(|| consume(&brokers, total));
@@ -68,12 +74,26 @@ pub async fn measure(folder: &Path, count: u64) -> Vec<Row> {
     ]
 }
 
-async fn end(log: &KafkaLog) -> i64 {
-    log.extents(topic::POSTS).await.unwrap().values().map(|extent| extent.end).sum()
+async fn end(log: &KafkaLog) -> u64 {
+    let extents = log.extents(topic::POSTS).await.unwrap();
+    extents.values().map(|extent| u64::try_from(extent.end).unwrap()).sum()
 }
 
+async fn import(log: &KafkaLog, file: &Path, count: u64) -> f64 {
+    let config = ArchiveConfig::new(vec![Input::from_argument(file)]);
+    let progress = Arc::new(Progress::default());
+    let begun = Instant::now();
+    let summary = archive::import(log.clone(), config, progress, CancellationToken::new()).await;
+    let rate = rate(count, begun.elapsed());
+    assert_eq!(summary.total.posts, count);
+    rate
+}
+
+/// A key, a value and headers, as rdkafka takes them.
+type Raw = (Bytes, Bytes, OwnedHeaders);
+
 /// The records as the import has written them, from the log.
-async fn records(log: &KafkaLog, count: u64) -> Vec<Outgoing> {
+async fn records(log: &KafkaLog, count: u64) -> Vec<Raw> {
     use bowerbird_stream::log::ConsumerConfig;
     use bowerbird_stream::{Delivery, EventConsumer};
     let config = ConsumerConfig::new(format!("bench-records-{}", std::process::id()));
@@ -81,11 +101,12 @@ async fn records(log: &KafkaLog, count: u64) -> Vec<Outgoing> {
     let mut records = Vec::new();
     while (records.len() as u64) < count {
         match consumer.next(1_000, Duration::from_secs(10)).await.unwrap() {
-            Delivery::Records(more) => records.extend(more.into_iter().map(|record| Outgoing {
-                topic: "raw".into(),
-                key: record.key,
-                value: record.value,
-                headers: record.headers,
+            Delivery::Records(more) => records.extend(more.into_iter().map(|record| {
+                let headers =
+                    record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                        headers.insert(Header { key, value: Some(value) })
+                    });
+                (record.key.unwrap(), record.value.unwrap(), headers)
             })),
             Delivery::Idle => panic!("the log is silent"),
             _ => {}
@@ -109,18 +130,8 @@ impl ProducerContext for Acknowledged {
 }
 
 /// A producer with the settings of ours, fed from memory as fast as it takes.
-fn produce(brokers: &str, records: Vec<Outgoing>) -> f64 {
+fn produce(brokers: &str, records: &[Raw]) -> f64 {
     let count = records.len() as u64;
-    let records: Vec<_> = records
-        .into_iter()
-        .map(|record| {
-            let headers =
-                record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                    headers.insert(Header { key, value: Some(value) })
-                });
-            (record.key.unwrap(), record.value.unwrap(), headers)
-        })
-        .collect();
     let acknowledged = Arc::new(AtomicU64::new(0));
     let ours = KafkaConfig::new(brokers);
     let producer: ThreadedProducer<Acknowledged> = ClientConfig::new()
@@ -136,7 +147,7 @@ fn produce(brokers: &str, records: Vec<Outgoing>) -> f64 {
         .create_with_context(Acknowledged(acknowledged.clone()))
         .unwrap();
     let begun = Instant::now();
-    for (key, value, headers) in &records {
+    for (key, value, headers) in records {
         let mut record =
             BaseRecord::to("raw").key(&key[..]).payload(&value[..]).headers(headers.clone());
         while let Err((_, back)) = producer.send(record) {
