@@ -10,12 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use tokio::sync::Notify;
 
 use super::config::Clients;
@@ -117,14 +115,34 @@ impl ProducerContext for Delivering {
     }
 }
 
-type Threaded = ThreadedProducer<Delivering, NoCustomPartitioner>;
+type Client = BaseProducer<Delivering>;
+
+/// How long one poll lasts. What is delivered meanwhile is told at once; but rdkafka cuts what is
+/// left of a poll to whole milliseconds and so spins through the last of each: with its
+/// `ThreadedProducer`, which polls for 100 ms, an idle producer takes a hundredth of a processor.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A client that is polled by a thread of its own for as long as somebody has it. The thread may
+/// be the last to let it go, so nobody waits for that.
+fn polled(config: &ClientConfig, context: Delivering) -> Result<Arc<Client>, KafkaError> {
+    let client: Arc<Client> = Arc::new(config.create_with_context(context)?);
+    let polled = Arc::downgrade(&client);
+    let poll = move || {
+        while let Some(client) = polled.upgrade() {
+            client.poll(POLL);
+        }
+    };
+    let thread = std::thread::Builder::new().name("kafka-producer".to_owned()).spawn(poll);
+    thread.map_err(|error| KafkaError::ClientCreation(format!("no thread for it: {error}")))?;
+    Ok(client)
+}
 
 /// The publishing end of a log.
 pub(super) struct Publisher {
     clients: Clients,
     address: String,
     /// Made when first needed, and again after a fatal error.
-    producer: RwLock<Option<Arc<Threaded>>>,
+    producer: RwLock<Option<Arc<Client>>>,
     /// Topics that were seen to exist. librdkafka would hold back records of others for long.
     known: RwLock<HashSet<Arc<str>>>,
 }
@@ -206,7 +224,7 @@ impl Publisher {
     /// Has a new producer ask for its identity soon. librdkafka asks when it hears of the cluster's
     /// brokers, which is before it is connected to one that can tell, and then only every 500 ms.
     /// Hearing of them once more, when it is connected, makes it ask at once.
-    async fn introduce(&self, producer: &Arc<Threaded>, topic: &Arc<str>) {
+    async fn introduce(&self, producer: &Arc<Client>, topic: &Arc<str>) {
         if producer.context().introduced.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -225,7 +243,7 @@ impl Publisher {
     /// Hands one record to librdkafka; waits while its queue is full.
     async fn enqueue(
         &self,
-        producer: &Threaded,
+        producer: &Client,
         batch: &Arc<Batch>,
         index: usize,
         record: &Outgoing,
@@ -263,7 +281,7 @@ impl Publisher {
 
     fn answer(
         &self,
-        producer: &Threaded,
+        producer: &Client,
         record: &Outgoing,
         slot: Slot,
     ) -> Result<Position, LogError> {
@@ -293,7 +311,7 @@ impl Publisher {
 
     /// What a record failed of that is not at fault itself: its producer has failed for good. The
     /// next one may get it through; unless who we are is refused, and then it says so.
-    fn of_producer(&self, producer: &Threaded, error: &KafkaError) -> Option<LogError> {
+    fn of_producer(&self, producer: &Client, error: &KafkaError) -> Option<LogError> {
         let address = self.address.clone();
         match producer.client().fatal_error() {
             Some((code, reason)) if kind(code) == Kind::Refused => {
@@ -307,8 +325,8 @@ impl Publisher {
         }
     }
 
-    fn producer(&self) -> Result<Arc<Threaded>, LogError> {
-        let existing = |slot: &Option<Arc<Threaded>>| slot.as_ref().map(Arc::clone);
+    fn producer(&self) -> Result<Arc<Client>, LogError> {
+        let existing = |slot: &Option<Arc<Client>>| slot.as_ref().map(Arc::clone);
         if let Some(producer) =
             existing(&self.producer.read().unwrap_or_else(PoisonError::into_inner))
         {
@@ -324,15 +342,14 @@ impl Publisher {
             full: AtomicBool::new(false),
             introduced: AtomicBool::new(false),
         };
-        let made = Threaded::from_config_and_context(&self.clients.producing(), context);
-        let producer =
-            Arc::new(made.map_err(|error| fault(&error, &self.address, None, &Health::default()))?);
+        let producer = polled(&self.clients.producing(), context)
+            .map_err(|error| fault(&error, &self.address, None, &Health::default()))?;
         *slot = Some(Arc::clone(&producer));
         Ok(producer)
     }
 
     /// A producer that lost its identity refuses everything for good: the next call gets another.
-    fn replace_if_fatal(&self, producer: &Arc<Threaded>) {
+    fn replace_if_fatal(&self, producer: &Arc<Client>) {
         let Some((code, reason)) = producer.client().fatal_error() else { return };
         tracing::warn!(%code, reason, "the producer failed for good, making another");
         let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
