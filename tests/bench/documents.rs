@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowerbird_sink::{document, mapping};
 use bowerbird_store::DocumentStore;
@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::place::{self, couch, couch_address, kafka, unique};
 use crate::timed::Watch;
-use crate::{Row, middle, rate};
+use crate::{Row, middle};
 
 /// The settings of the loop that are tried: documents a request, and requests at once.
 const BATCHES: [usize; 4] = [200, 500, 1_000, 2_000];
@@ -72,7 +72,7 @@ async fn best(store: &impl DocumentStore, documents: &[String]) -> (usize, usize
 }
 
 /// The documents of a topic, as the sink would write them, in the order of their ids.
-async fn documents(log: &KafkaLog, topic: &'static str) -> Vec<String> {
+pub async fn documents(log: &KafkaLog, topic: &'static str) -> Vec<String> {
     let extents = log.extents(topic).await.unwrap();
     let from: BTreeMap<_, _> =
         extents.keys().map(|number| (Partition::new(topic, *number), 0)).collect();
@@ -104,11 +104,24 @@ pub async fn bare(
     batch: usize,
     writers: usize,
 ) -> f64 {
+    let watch = Watch::default();
+    bare_watched(store, documents, batch, writers, &watch).await;
+    watch.rate()
+}
+
+/// The loop, under a watch.
+pub async fn bare_watched(
+    store: &impl DocumentStore,
+    documents: &[String],
+    batch: usize,
+    writers: usize,
+    watch: &Watch,
+) {
     let database = unique("bare");
     store.create_database(database).await.unwrap();
-    let bodies: Vec<String> = documents
+    let bodies: Vec<(usize, String)> = documents
         .chunks(batch)
-        .map(|chunk| format!(r#"{{"docs":[{}]}}"#, chunk.join(",")))
+        .map(|chunk| (chunk.len(), format!(r#"{{"docs":[{}]}}"#, chunk.join(","))))
         .collect();
     let bodies = Arc::new(Mutex::new(bodies.into_iter()));
     let client = reqwest::Client::new();
@@ -117,27 +130,26 @@ pub async fn bare(
     address.set_username("").unwrap();
     address.set_password(None).unwrap();
     let url = address.join(&format!("{database}/_bulk_docs")).unwrap();
-    let begun = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..writers {
         let (bodies, client, url) = (bodies.clone(), client.clone(), url.clone());
-        let (user, password) = (user.clone(), password.clone());
+        let (user, password, watch) = (user.clone(), password.clone(), watch.clone());
         tasks.spawn(async move {
             loop {
-                let Some(body) = bodies.lock().await.next() else { return };
+                let Some((count, body)) = bodies.lock().await.next() else { return };
                 let mut request = client.post(url.clone()).body(body);
                 if !user.is_empty() {
                     request = request.basic_auth(&user, password.as_ref());
                 }
+                watch.begins();
                 let answer =
                     request.header("content-type", "application/json").send().await.unwrap();
                 assert_eq!(answer.status(), 201);
                 answer.bytes().await.unwrap();
+                watch.wrote(count);
             }
         });
     }
     tasks.join_all().await;
-    let reached = rate(documents.len() as u64, begun.elapsed());
     store.drop_database(database).await.unwrap();
-    reached
 }

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use bowerbird_sink::SinkConfig;
 use bowerbird_store::DocumentStore as _;
 
 use crate::timed::Watch;
-use crate::{place, setting};
+use crate::{documents, place, setting};
 
 /// How many documents a figure is of.
 const WINDOW: u64 = 20_000;
@@ -32,6 +33,13 @@ pub async fn measure(folder: &Path) {
     let database = place::drain(&log, &store, topic, &watch).await;
     store.drop_database(&database).await.unwrap();
     tell("CouchDB", &watch, &marks);
+    // Whose slope it is.
+    let documents = documents::documents(&log, topic).await;
+    let config = SinkConfig::default();
+    let (batch, writers) = (config.batch_documents, config.writers);
+    let watch = Watch::default();
+    documents::bare_watched(&store, &documents, batch, writers, &watch).await;
+    tell("CouchDB, by the bare loop", &watch, &marks);
 }
 
 fn tell(store: &str, watch: &Watch, marks: &[u64]) {

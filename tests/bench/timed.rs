@@ -28,6 +28,20 @@ impl Watch {
         Through { store, writing: self.clone() }
     }
 
+    /// A write begins.
+    pub fn begins(&self) {
+        self.0.lock().unwrap().first.get_or_insert_with(Instant::now);
+    }
+
+    /// A write of so many documents has ended.
+    pub fn wrote(&self, documents: usize) {
+        let mut span = self.0.lock().unwrap();
+        span.documents += documents as u64;
+        let (written, now) = (span.documents, Instant::now());
+        span.last = Some(now);
+        span.after.push((written, now));
+    }
+
     /// Documents written so far.
     pub fn documents(&self) -> u64 {
         self.0.lock().unwrap().documents
@@ -55,13 +69,9 @@ impl Writing for Watch {
         database: &str,
         documents: &[Document],
     ) -> Result<Vec<WriteOutcome>, StoreError> {
-        self.0.lock().unwrap().first.get_or_insert_with(Instant::now);
+        self.begins();
         let rows = store.write(database, documents).await?;
-        let mut span = self.0.lock().unwrap();
-        span.documents += documents.len() as u64;
-        let (written, now) = (span.documents, Instant::now());
-        span.last = Some(now);
-        span.after.push((written, now));
+        self.wrote(documents.len());
         Ok(rows)
     }
 }
