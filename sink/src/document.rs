@@ -3,17 +3,14 @@
 //! The fields of the content are carried as text: neither the way from the log to the store nor
 //! the way back builds a tree of them.
 
-use std::fmt;
-
 use bowerbird_store::{Body, Document};
 use bowerbird_stream::Position;
 use jiff::Timestamp;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::json::Object;
+use crate::json::{Fields, Object, object};
 use crate::merge::{Content, NoticeKind, Notices, Observation, PayloadHash, Stamp, State};
 
 /// The id of the document that keeps the notices about a user.
@@ -113,7 +110,7 @@ pub struct Foreign {
 /// When it is not one of ours.
 pub fn read(document: &Document) -> Result<State, Foreign> {
     let foreign = |why: String| Foreign { id: document.id.clone(), why };
-    let Fields(fields) =
+    let Fields::<String>(fields) =
         serde_json::from_str(document.body.get()).map_err(|error| foreign(error.to_string()))?;
     let mut rest = Vec::with_capacity(fields.len());
     let (mut observed, mut log, mut mapping, mut notices) = (None, None, None, None);
@@ -137,7 +134,7 @@ pub fn read(document: &Document) -> Result<State, Foreign> {
                 Ok(Stamp { time, hash, mapping: parse(mapping)?, position: parse(log)? })
             };
             let stamp = parts().map_err(|error| foreign(error.to_string()))?;
-            Some(Observation { stamp, content: Content(object(&rest)) })
+            Some(Observation { stamp, content: Content(text(&rest)) })
         }
         (None, None, None) if !notices.is_empty() => None,
         _ => return Err(foreign("it has no observed, log and mapping".to_owned())),
@@ -151,52 +148,18 @@ fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, serde_json::E
 
 /// The content without what tells where it was posted.
 pub(crate) fn without_place(content: Content) -> Content {
-    match serde_json::from_str::<Fields<'_>>(&content.0) {
+    match serde_json::from_str::<Fields<'_, String>>(&content.0) {
         Ok(Fields(fields)) if fields.iter().any(|(name, _)| name == "place") => {
             let kept: Vec<_> = fields.into_iter().filter(|(name, _)| name != "place").collect();
-            Content(object(&kept))
+            Content(text(&kept))
         }
         _ => content,
     }
 }
 
-fn object(fields: &[(String, &RawValue)]) -> String {
-    let mut text = String::from("{");
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            text.push(',');
-        }
-        text.push_str(&serde_json::Value::from(name.as_str()).to_string());
-        text.push(':');
-        text.push_str(value.get());
-    }
-    text.push('}');
-    text
-}
-
-/// The fields of a JSON object, in their order, their values as text.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
+fn text(fields: &[(String, &RawValue)]) -> String {
+    let name = |name: &String| serde_json::Value::from(name.as_str()).to_string();
+    object(fields.iter().map(|(known, value)| (name(known), value.get())))
 }
 
 #[cfg(test)]

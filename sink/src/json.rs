@@ -1,11 +1,16 @@
-//! Writing JSON objects member by member.
+//! Writing JSON objects member by member, and taking them apart without building their values.
 //!
 //! A document's names are literals that need no escapes, and most of its texts have none either.
 //! serde looks at each of their bytes by itself, which took as long as reading the payload.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
-use serde::Serialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 /// An object that is being written; each member is named by a literal without escapes.
 pub(crate) struct Object<'a> {
@@ -137,6 +142,48 @@ fn text(out: &mut Vec<u8>, text: &str) {
 fn is_plain(text: &[u8]) -> bool {
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     text.chunks(64).all(|chunk| !chunk.iter().fold(false, |any, &byte| any | special(byte)))
+}
+
+/// The fields of a JSON object, in their order, their values as text.
+pub(crate) struct Fields<'a, N>(pub(crate) Vec<(N, &'a RawValue)>);
+
+impl<'de, N: Deserialize<'de>> Deserialize<'de> for Fields<'de, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder<N>(PhantomData<N>);
+        impl<'de, N: Deserialize<'de>> Visitor<'de> for InOrder<N> {
+            type Value = Fields<'de, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(InOrder(PhantomData))
+    }
+}
+
+/// An object of these fields; the names are JSON texts already.
+pub(crate) fn object(
+    fields: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+) -> String {
+    let mut text = String::from("{");
+    for (n, (name, value)) in fields.into_iter().enumerate() {
+        if n > 0 {
+            text.push(',');
+        }
+        text.push_str(name.as_ref());
+        text.push(':');
+        text.push_str(value.as_ref());
+    }
+    text.push('}');
+    text
 }
 
 #[cfg(test)]

@@ -184,6 +184,13 @@ impl State {
             }
     }
 
+    /// Whether a geo scrub holds against its observation.
+    pub fn is_scrubbed(&self) -> bool {
+        let scrub = self.notices.get(&NoticeKind::GeoScrub);
+        let observed = self.observed.as_ref().map(|seen| seen.stamp.time);
+        scrub.is_some_and(|scrub| observed.is_some_and(|time| time <= scrub.time))
+    }
+
     /// The removal that holds, if one does.
     pub fn removal(&self) -> Option<&Notice> {
         let removal = self.notices.get(&NoticeKind::Removal)?;

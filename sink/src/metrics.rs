@@ -21,6 +21,8 @@ pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
 pub const AFFIRMED: &str = "bowerbird_sink_observations_affirmed_total";
 /// Such as could not be: the log had lost them already, by `projection`.
 pub const NOT_AFFIRMED: &str = "bowerbird_sink_observations_not_affirmed_total";
+/// Observations said again without the place that a geo scrub takes, by `projection`.
+pub const SCRUBBED: &str = "bowerbird_sink_posts_scrubbed_total";
 /// Tombstones published so that the log erases what was removed, by `projection`.
 pub const ERASED: &str = "bowerbird_sink_posts_erased_total";
 /// The most documents of a batch, as the store bears it now, by `projection`.
@@ -40,6 +42,7 @@ pub fn describe() {
     describe_gauge!(WRITERS, "writes that may be under way now");
     describe_counter!(AFFIRMED, "newest observations said again behind late older ones");
     describe_counter!(NOT_AFFIRMED, "newest observations that the log had lost by then");
+    describe_counter!(SCRUBBED, "observations said again without the place that a scrub takes");
     describe_counter!(ERASED, "tombstones published so that the log erases what was removed");
     describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
 }

@@ -7,19 +7,12 @@ mod harness;
 
 use std::collections::BTreeMap;
 
-use bowerbird_stream::{Event, EventType, Record, topic};
+use bowerbird_stream::{Event, EventType, topic};
 use harness::{Bed, Fault, deletion, orders, post, unreachable};
-
-/// The records of a post.
-async fn of(bed: &Bed, id: &str) -> Vec<Record> {
-    let mut records = bed.posts().await;
-    records.retain(|record| record.key.as_deref() == Some(id.as_bytes()));
-    records
-}
 
 /// Whether the last record of a post erases it, and for which notice.
 async fn erased_by(bed: &Bed, id: &str) -> Option<String> {
-    let last = of(bed, id).await.pop()?;
+    let last = bed.of(id).await.pop()?;
     let event = last.event().unwrap();
     assert_eq!(event.value.is_none(), event.kind == EventType::PostErased);
     event.value.is_none().then(|| event.extensions["notice"].clone())
@@ -49,7 +42,7 @@ async fn a_removal_erases_from_the_log_what_it_takes_from_the_store() {
     assert_eq!(bed.once().await.unwrap().written, 0);
     assert_eq!(tombstones(&bed).await, 1);
     bed.compacted().await;
-    let left = of(&bed, "1").await;
+    let left = bed.of("1").await;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].value, None);
     assert_eq!(bed.rebuilt(2).await, before);
@@ -111,14 +104,14 @@ async fn every_order_ends_alike_and_holds_no_content() {
         for (at, order) in orders.iter().enumerate() {
             let id = 1 + (cut * orders.len() + at) as u64;
             for event in &order[..cut] {
-                publish_as(&bed, &said[*event], id).await;
+                bed.publish_as(&said[*event], id).await;
             }
         }
         bed.once().await.unwrap();
         for (at, order) in orders.iter().enumerate() {
             let id = 1 + (cut * orders.len() + at) as u64;
             for event in &order[cut..] {
-                publish_as(&bed, &said[*event], id).await;
+                bed.publish_as(&said[*event], id).await;
             }
         }
         bed.once().await.unwrap();
@@ -135,22 +128,4 @@ async fn every_order_ends_alike_and_holds_no_content() {
     bed.compacted().await;
     assert_eq!(bed.rebuilt(2).await, before);
     assert!(bed.verified().await.is_clean());
-}
-
-/// The same event about another post.
-async fn publish_as(bed: &Bed, event: &Event, id: u64) {
-    let topic = match event.kind {
-        EventType::NoticeReceived => topic::NOTICES,
-        _ => topic::POSTS,
-    };
-    let value = event.value.as_ref().map(|value| {
-        let text = std::str::from_utf8(value).unwrap();
-        let text = text
-            .replace("\"0\"", &format!("\"{id}\""))
-            .replace("\"id\":0", &format!("\"id\":{id}"));
-        text.into()
-    });
-    let event =
-        Event { id: format!("{}-{id}", event.id), key: id.to_string(), value, ..event.clone() };
-    bed.publish(topic, [event]).await;
 }

@@ -7,14 +7,16 @@ mod journal;
 mod notice;
 mod place;
 mod post;
+mod scrub;
 mod text;
 
 use bowerbird_stream::{EventType, EventView, Position};
 use thiserror::Error;
 
 pub(crate) use self::notice::{ACTION, NOTICE, REASON};
+pub(crate) use self::scrub::{SCRUBBED_HEADER, hash_of, without_place};
 
-use crate::merge::{Content, PayloadHash, Stamp, State};
+use crate::merge::{Content, Stamp, State};
 
 /// The version of [`Mapping::CURRENT`].
 pub const VERSION: u32 = 1;
@@ -139,7 +141,7 @@ fn first(version: u32, event: &EventView<'_>, position: &Position) -> Result<Map
     let observed = |id: String, content: String| {
         let stamp = Stamp {
             time: event.time,
-            hash: PayloadHash::of(event.value.unwrap_or_default()),
+            hash: hash_of(event),
             mapping: version,
             position: position.clone(),
         };

@@ -12,7 +12,7 @@ use bowerbird_store::{Body, Document, DocumentStore};
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::status::status;
-use bowerbird_stream::{EventLog, Partition, Record, topic};
+use bowerbird_stream::{Event, EventLog, Partition, Record, topic};
 use jiff::Timestamp;
 
 use super::bed::{Bed, Dying, Expected, SECOND, deletion, post, text, worker};
@@ -198,4 +198,33 @@ async fn a_dry_run_counts_and_writes_nothing() {
     let wrong = plan(&bed.log, &generations, &wrong, Timestamp::now()).await.unwrap_err();
     assert!(wrong.to_string().contains("2h ago"), "{wrong}");
     assert!(bed.store.databases().await.unwrap().is_empty());
+}
+
+/// Where the store has no content any more, a sink that meets the notice after it finds nothing to
+/// erase.
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_that_are_replayed_before_a_sink_has_had_them_erase_all_the_same() {
+    let bed = Bed::new().await;
+    let located = r#"{"id":"2","text":"a","geo":{"place_id":"p","full_name":"Perth"}}"#;
+    let located = Event { value: Some(located.into()), ..post(2, 1) };
+    bed.publish(topic::POSTS, [post(1, 1), located]).await;
+    let sink = bed.start();
+    bed.level().await;
+    sink.stop().await;
+    let scrub = r#"{"id":"2","action":"delete","reason":"scrub_geo"}"#;
+    let subject = [("subject".to_owned(), "post".to_owned())].into();
+    let scrub = Event { value: Some(scrub.into()), extensions: subject, ..deletion(2, 2) };
+    bed.publish(topic::NOTICES, [deletion(1, 2), scrub]).await;
+    let notices = Asked { topic: topic::NOTICES.to_owned(), ..asked(Into::Live) };
+    run(&bed, &Dying::default(), notices, None).await.unwrap();
+    let last = async |id: &str| {
+        let mut records = records(&bed, topic::POSTS).await;
+        records.retain(|record| record.key.as_deref() == Some(id.as_bytes()));
+        (records.len(), records.pop().unwrap().value)
+    };
+    let sink = bed.start();
+    bed.level().await;
+    sink.stop().await;
+    assert_eq!(last("1").await, (2, None));
+    assert_eq!(last("2").await, (2, Some(r#"{"id":"2","text":"a"}"#.into())));
 }

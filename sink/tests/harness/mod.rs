@@ -219,13 +219,42 @@ impl Bed {
 
     /// The documents that the log gives now, in a generation of its own.
     pub async fn rebuilt(&self, number: u32) -> BTreeMap<String, String> {
-        let projection = Projection::posts().generation(number);
+        self.filled(&Projection::posts().generation(number)).await
+    }
+
+    /// The documents that the log gives now, in this projection.
+    pub async fn filled(&self, projection: &Projection) -> BTreeMap<String, String> {
         let config = SinkConfig { once: true, ..self.config.clone() };
         let (reporter, _status) = status("rebuild");
         let cancel = CancellationToken::new();
         let (log, store) = (&self.log, &self.store);
-        bowerbird_sink::run(log, store, &projection, &config, &reporter, cancel).await.unwrap();
+        bowerbird_sink::run(log, store, projection, &config, &reporter, cancel).await.unwrap();
         self.says(&projection.database).await
+    }
+
+    /// The records of a post.
+    pub async fn of(&self, id: &str) -> Vec<Record> {
+        let mut records = self.posts().await;
+        records.retain(|record| record.key.as_deref() == Some(id.as_bytes()));
+        records
+    }
+
+    /// The same event about another post than that with the id 0.
+    pub async fn publish_as(&self, event: &Event, id: u64) {
+        let topic = match event.kind {
+            EventType::NoticeReceived => topic::NOTICES,
+            _ => topic::POSTS,
+        };
+        let value = event.value.as_ref().map(|value| {
+            let text = std::str::from_utf8(value).unwrap();
+            let text = text
+                .replace("\"0\"", &format!("\"{id}\""))
+                .replace("\"id\":0", &format!("\"id\":{id}"));
+            text.into()
+        });
+        let event =
+            Event { id: format!("{}-{id}", event.id), key: id.to_string(), value, ..event.clone() };
+        self.publish(topic, [event]).await;
     }
 
     /// What lies in the dead letters.

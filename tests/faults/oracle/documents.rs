@@ -6,12 +6,11 @@ use bowerbird_store::{AnyStore, DocumentStore};
 use bowerbird_stream::Position;
 use jiff::Timestamp;
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::Wrongs;
 use super::generations::Generation;
 use super::ledger::Ledger;
-use super::meaning::{Entity, Meaning, Seen};
+use super::meaning::{self, Entity, Meaning, Seen};
 
 /// How many documents are asked for at once.
 const PAGE: usize = 1_000;
@@ -129,7 +128,7 @@ fn content(body: &Value, seen: &Seen, places: Option<&Ledger>) -> Option<String>
     let ledger = places?;
     let origin: Option<Position> = serde_json::from_value(body["log"].clone()).ok();
     let record = origin.as_ref().and_then(|origin| ledger.at(origin));
-    let payload = record.map(|record| xxh3_128(record.value.as_deref().unwrap_or_default()));
+    let payload = record.map(meaning::hash);
     (payload != Some(seen.hash)).then(|| format!("{origin:?} is not where its event stands"))
 }
 

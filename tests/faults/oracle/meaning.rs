@@ -49,13 +49,21 @@ pub fn of(record: &Record) -> Meaning {
     read(record).unwrap_or(Meaning::Poison)
 }
 
+/// The hash of a payload as it was received: a copy whose place was taken tells that of its original.
+pub fn hash(record: &Record) -> u128 {
+    let received = record.headers.text("ce_scrubbed");
+    received
+        .and_then(|hex| u128::from_str_radix(hex, 16).ok())
+        .unwrap_or_else(|| xxh3_128(record.value.as_deref().unwrap_or_default()))
+}
+
 fn read(record: &Record) -> Option<Meaning> {
     let header = |name: &str| record.headers.text(name);
     let key = std::str::from_utf8(record.key.as_deref()?).ok()?.to_owned();
     let time: Timestamp = header("ce_time")?.parse().ok()?;
     let event = header("ce_id")?.to_owned();
     let payload = record.value.as_deref();
-    let hash = xxh3_128(payload.unwrap_or_default());
+    let hash = hash(record);
     let body: Option<Value> = payload.and_then(|payload| serde_json::from_slice(payload).ok());
     let seen = |kind, text, place| Seen { time, hash, kind, text, place };
     Some(match (&*record.position.topic, header("ce_type")?) {
@@ -138,15 +146,22 @@ impl Entity {
         self.told.iter().any(|(known, told)| *known == kind && told == notice)
     }
 
+    /// The newest that counts.
+    fn newest(&self) -> Option<&Seen> {
+        let removed = self.notices.get("removal").map(|(time, _)| *time);
+        self.seen.iter().filter(|seen| removed.is_none_or(|at| seen.time > at)).max()
+    }
+
+    /// Whether what it shows must not tell its place.
+    pub fn is_scrubbed(&self) -> bool {
+        let scrub = self.notices.get("geo_scrub");
+        self.newest().zip(scrub).is_some_and(|(seen, (time, _))| seen.time <= *time)
+    }
+
     /// What its document shows.
     pub fn shown(&self) -> Option<Seen> {
-        let removed = self.notices.get("removal").map(|(time, _)| *time);
-        let scrubbed = self.notices.get("geo_scrub").map(|(time, _)| *time);
-        let newest = self.seen.iter().filter(|seen| removed.is_none_or(|at| seen.time > at)).max();
-        newest.cloned().map(|seen| Seen {
-            place: seen.place && scrubbed.is_none_or(|at| seen.time > at),
-            ..seen
-        })
+        let newest = self.newest().cloned();
+        newest.map(|seen| Seen { place: seen.place && !self.is_scrubbed(), ..seen })
     }
 
     /// The type of its document.

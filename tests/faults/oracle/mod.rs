@@ -17,7 +17,7 @@ use documents::Documents;
 pub use generations::{Generation, generations};
 use ledger::{Ledger, Letters};
 pub use meaning::DATABASES;
-use meaning::{Entity, Meaning};
+use meaning::{Entity, Meaning, Seen};
 
 /// The most faults of a kind that are told in full.
 const TOLD: usize = 5;
@@ -229,8 +229,9 @@ impl Oracle {
         wrongs
     }
 
-    /// The removed posts that compaction would keep in the log, besides such as were given up. A log
-    /// that has lost records and was given them again may lack what a store remembers.
+    /// The removed posts that compaction would keep in the log, and the places of scrubbed ones,
+    /// besides such as were given up. A log that has lost records and was given them again may lack
+    /// what a store remembers.
     fn kept(&self, entities: &BTreeMap<String, Entity>) -> Wrongs {
         if !self.places {
             return Wrongs::new();
@@ -239,11 +240,18 @@ impl Oracle {
         let records = records.filter(|record| !matches!(meaning::of(record), Meaning::Poison));
         let last: BTreeMap<&[u8], &Record> =
             records.filter_map(|record| Some((record.key.as_deref()?, record))).collect();
-        let removed = entities.iter().filter(|(id, entity)| entity.kind(id) == "removed");
-        let kept = removed.filter_map(|(id, _)| last.get(id.as_bytes()));
-        kept.filter(|record| record.value.is_some())
-            .map(|record| format!("{} is the last of a removed post", record.position))
-            .collect()
+        let kept = entities.iter().filter_map(|(id, entity)| {
+            let last = last.get(id.as_bytes())?;
+            let of = match meaning::of(last) {
+                Meaning::Seen(..) if entity.kind(id) == "removed" => "a removed post",
+                Meaning::Seen(_, Seen { place: true, .. }) if entity.is_scrubbed() => {
+                    "a scrubbed post, with its place"
+                }
+                _ => return None,
+            };
+            Some(format!("{} is the last of {of}", last.position))
+        });
+        kept.collect()
     }
 
     /// Whether the group of a live generation has given up what is poison, and nothing else. Who

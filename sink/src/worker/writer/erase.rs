@@ -26,9 +26,10 @@ impl Unit {
         let removal = self.state.removal()?;
         let posts = self.records.iter().filter(|one| &*one.position.topic == topic::POSTS);
         let here = posts.map(|one| (one.position.offset, one.value.is_some()));
-        // Of stored content the last copy is where its document says.
-        let stored = self.had_content.iter().filter(|at| &*at.topic == topic::POSTS);
-        let last = here.chain(stored.map(|at| (at.offset, true))).max_by_key(|(offset, _)| *offset);
+        // Of other content the last copy is where its document says, or where it was said again.
+        let stood = self.stood.iter().map(|at| &at.position);
+        let stood = stood.filter(|at| &*at.topic == topic::POSTS).map(|at| (at.offset, true));
+        let last = here.chain(stood).max_by_key(|(offset, _)| *offset);
         last.is_some_and(|(_, holds_content)| holds_content).then_some(removal)
     }
 }
@@ -36,10 +37,8 @@ impl Unit {
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     /// Publishes the tombstones that `units` need; the log has them when this returns.
     pub(super) async fn erase(&self, units: &[Unit]) -> Result<(), SinkError> {
-        if !self.affirms {
-            return Ok(());
-        }
-        let needed = units.iter().filter_map(|unit| Some((&unit.id, unit.erased_by()?)));
+        let minded = units.iter().filter(|unit| self.minds(unit));
+        let needed = minded.filter_map(|unit| Some((&unit.id, unit.erased_by()?)));
         let tombstones: Vec<Outgoing> = needed.map(|(id, by)| tombstone(id, by)).collect();
         if tombstones.is_empty() {
             return Ok(());
@@ -75,6 +74,7 @@ mod tests {
     use bytes::Bytes;
     use jiff::Timestamp;
 
+    use super::super::Stood;
     use super::*;
     use crate::merge::{NoticeKind, State};
 
@@ -113,15 +113,10 @@ mod tests {
             let (time, action) = (Timestamp::UNIX_EPOCH, "delete".to_owned());
             let removal = Notice { time, event, action, reason: None, up_to: None };
             let told = format!("{records:?} {stored:?}");
-            let mut unit = Unit {
-                id: "1".to_owned(),
-                state: State::notice(NoticeKind::Removal, removal),
-                revision: None,
-                records,
-                attempts: 0,
-                said: false,
-                had_content: stored.map(|offset| at(topic::POSTS, offset)),
-            };
+            let state = State::notice(NoticeKind::Removal, removal);
+            let mut unit = Unit::new("1".to_owned(), state, records);
+            let at = |offset| Stood { position: at(topic::POSTS, offset), scrubbed: false };
+            unit.stood = stored.map(at);
             assert_eq!(unit.erased_by().is_some(), needed, "{told}");
             unit.state = State::default();
             assert_eq!(unit.erased_by(), None);

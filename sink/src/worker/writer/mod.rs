@@ -59,8 +59,7 @@ pub(crate) struct Writer<L, S> {
     pub expects_existing: AtomicBool,
     /// See [`thorough`](Self::thorough).
     pub thorough: bool,
-    /// Whether what compaction would take is said again, and what it must take is erased. What
-    /// settles once more what a sink has settled, or shall, leaves that to the sink.
+    /// See [`quiet`](Self::quiet).
     pub affirms: bool,
 }
 
@@ -75,8 +74,40 @@ struct Unit {
     attempts: u32,
     /// The store says all of it already.
     said: bool,
-    /// Where the content stands that the store had of it when it was read.
-    had_content: Option<Position>,
+    /// Where content of it stands in the log that none of its records is.
+    stood: Option<Stood>,
+}
+
+/// The place of the content that the store had, or of a copy that was said again here: whichever
+/// is later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stood {
+    position: Position,
+    /// Whether what stands there, or behind it, is known to tell no place that a geo scrub takes.
+    scrubbed: bool,
+}
+
+impl Unit {
+    fn new(id: String, state: State, records: Vec<Record>) -> Self {
+        Self { id, state, revision: None, records, attempts: 0, said: false, stood: None }
+    }
+
+    /// What the store has of it, and what that has become with what the records say.
+    fn merged(self, there: State, revision: Option<Revision>) -> Self {
+        let seen = there.observed.as_ref().map(|seen| seen.stamp.position.clone());
+        let scrubbed = there.is_scrubbed();
+        let stood = seen.map(|position| Stood { position, scrubbed });
+        Self { state: self.state.merge(there), revision, stood: stood.max(self.stood), ..self }
+    }
+
+    /// Its newest observation was said again here, which the store does not know.
+    fn stands_at(&mut self, position: Position, scrubbed: bool) {
+        if let Some(seen) = &mut self.state.observed {
+            seen.stamp.position = position.clone();
+        }
+        self.said = false;
+        self.stood = Some(Stood { position, scrubbed });
+    }
 }
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
@@ -87,12 +118,20 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         config: SinkConfig,
         reporter: Reporter,
     ) -> Self {
-        let expects_existing = AtomicBool::new(false);
-        let (thorough, affirms) = (false, true);
-        Self { log, store, projection, config, reporter, expects_existing, thorough, affirms }
+        Self {
+            log,
+            store,
+            projection,
+            config,
+            reporter,
+            expects_existing: AtomicBool::new(false),
+            thorough: false,
+            affirms: true,
+        }
     }
 
-    /// Says nothing again in the log.
+    /// Settles once more what a sink has settled, or shall: what compaction would take, or must, is
+    /// left to that sink.
     pub(crate) fn quiet(self) -> Self {
         Self { affirms: false, ..self }
     }
@@ -101,6 +140,12 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     /// over.
     pub(crate) fn thorough(self) -> Self {
         Self { expects_existing: AtomicBool::new(true), thorough: true, ..self }
+    }
+
+    /// Whether it sees to what compaction keeps of a unit. A quiet one does where it takes from a
+    /// sink's documents what would tell the sink that something must go.
+    fn minds(&self, unit: &Unit) -> bool {
+        self.affirms || self.thorough && unit.stood.is_some()
     }
 
     pub(crate) async fn settle(self: Arc<Self>, batch: Batch) -> Result<Settled, SinkError> {
@@ -114,15 +159,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         self.give_up(rejects, &mut settled).await?;
         let units: Vec<Unit> = entities
             .into_iter()
-            .map(|(id, Entity { state, records })| Unit {
-                id,
-                state,
-                revision: None,
-                records,
-                attempts: 0,
-                said: false,
-                had_content: None,
-            })
+            .map(|(id, Entity { state, records })| Unit::new(id, state, records))
             .collect();
         let total = units.len();
         let mut met = 0;
@@ -279,15 +316,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                     .ok()
                     .and_then(|event| self.projection.mapping.map(&event, &record.position).ok());
                 if let Some(mapped) = mapped {
-                    halves.push(vec![Unit {
-                        id: id.clone(),
-                        state: mapped.state,
-                        revision: None,
-                        records: vec![record],
-                        attempts: 0,
-                        said: false,
-                        had_content: None,
-                    }]);
+                    halves.push(vec![Unit::new(id.clone(), mapped.state, vec![record])]);
                 }
             }
             return Ok(());
@@ -305,13 +334,8 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         settled: &mut Settled,
         met: &mut usize,
     ) -> Result<Vec<Unit>, SinkError> {
-        if units.is_empty() {
-            return Ok(units);
-        }
-        let ids: Vec<String> = units.iter().map(|unit| unit.id.clone()).collect();
-        let database = &self.projection.database;
-        let fetch = || self.store.fetch(database, &ids);
-        let stored = self.patiently(&mut settled.sample, |_| false, fetch).await?;
+        let ids = units.iter().map(|unit| unit.id.clone()).collect();
+        let stored = self.read(ids, &mut settled.sample).await?;
         let mut left = Vec::new();
         let mut foreign = Vec::new();
         for (mut unit, document) in units.into_iter().zip(stored) {
@@ -323,17 +347,9 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             *met += 1;
             match document::read(&document) {
                 Ok(there) => {
-                    let merged = unit.state.merge(there.clone());
-                    let same = |two: &State| match (&there.observed, &two.observed) {
-                        (Some(one), Some(two)) => {
-                            summarised(&one.content) == summarised(&two.content)
-                        }
-                        _ => true,
-                    };
-                    let said = there.says_as_much_as(&merged) && (!self.thorough || same(&merged));
-                    let had_content = there.observed.map(|seen| seen.stamp.position);
-                    let revision = document.revision;
-                    left.push(Unit { state: merged, revision, said, had_content, ..unit });
+                    let mut unit = unit.merged(there.clone(), document.revision);
+                    unit.said = self.is_said(&there, &unit);
+                    left.push(unit);
                 }
                 Err(error) => {
                     let why = self.why("occupied", error.to_string(), 1);
@@ -342,19 +358,35 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
         }
         self.give_up(foreign, settled).await?;
-        // What stands elsewhere in the log now is written with its new place.
-        let places = |units: &[Unit]| -> Vec<_> { units.iter().map(Unit::buried_by).collect() };
-        let before = places(&left);
         self.affirm(&mut left).await?;
         self.erase(&left).await?;
-        let moved = before.into_iter().zip(places(&left)).map(|(before, now)| before != now);
-        let (open, said): (Vec<_>, Vec<_>) =
-            left.into_iter().zip(moved).partition(|(unit, moved)| *moved || !unit.said);
-        for (unit, _) in said {
+        let (said, open): (Vec<_>, Vec<_>) = left.into_iter().partition(|unit| unit.said);
+        for unit in said {
             settled.unchanged += 1;
             settled.done(unit.records);
         }
-        Ok(open.into_iter().map(|(unit, _)| unit).collect())
+        Ok(open)
+    }
+
+    /// The documents of these ids.
+    async fn read(
+        &self,
+        ids: Vec<String>,
+        sample: &mut Sample,
+    ) -> Result<Vec<Option<Document>>, SinkError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fetch = || self.store.fetch(&self.projection.database, &ids);
+        Ok(self.patiently(sample, |_| false, fetch).await?)
+    }
+
+    /// Whether the store's `there`, which was merged into `unit`, says all that it does.
+    fn is_said(&self, there: &State, unit: &Unit) -> bool {
+        let content = |state: &State| state.observed.as_ref().map(|seen| summarised(&seen.content));
+        there.says_as_much_as(&unit.state)
+            && !unit.brings_scrub(there)
+            && (!self.thorough || content(there) == content(&unit.state))
     }
 }
 
