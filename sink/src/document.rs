@@ -13,9 +13,12 @@ use thiserror::Error;
 use crate::json::{Fields, Object, object};
 use crate::merge::{Content, NoticeKind, Notices, Observation, PayloadHash, Stamp, State};
 
+/// What the ids of documents begin with that keep the notices about a user.
+pub(crate) const USERS: &str = "user:";
+
 /// The id of the document that keeps the notices about a user.
 pub fn user_id(user: &str) -> String {
-    format!("user:{user}")
+    format!("{USERS}{user}")
 }
 
 #[derive(Deserialize)]
@@ -52,7 +55,7 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
             let removed_once = state.notices.contains_key(&NoticeKind::Removal);
             Body::of(&Stub {
                 r#type: match removal {
-                    _ if id.starts_with("user:") => "user",
+                    _ if id.starts_with(USERS) => "user",
                     Some(_) => "removed",
                     None if removed_once => "restored",
                     None => "notice",

@@ -4,16 +4,17 @@
 //! posts and publishes, for each post of such a user that the notice reaches, a notice about that
 //! post; from there on it is a post's notice like any other, in the log and in every generation.
 //! Before it looks it waits until the group has committed all that the log held when it began: so
-//! it misses nothing that stood in the log before the notices that it knows.
+//! it misses nothing that stood in the log before the notices that it knows. Posts that come
+//! later are told of when they are written (`worker/writer/heed.rs`).
 //! `docs/adr/0007-notices-about-users.md` tells what else was thought of.
 
-mod users;
+pub(crate) mod users;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bowerbird_store::{Document, DocumentStore, StoreError};
-use bowerbird_stream::log::ConsumerConfig;
+use bowerbird_stream::log::{ConsumerConfig, Outgoing};
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::{EventLog, Partition, topic};
 use jiff::Timestamp;
@@ -197,7 +198,7 @@ async fn walk<L: EventLog, S: DocumentStore>(
         for document in &page {
             let Ok(state) = document::read(document) else { continue };
             let Some(seen) = &state.observed else { continue };
-            let post: Authored = serde_json::from_str(&seen.content.0).unwrap_or_default();
+            let post = Authored::of(&seen.content);
             let Some((user, asked)) = post.by().and_then(|user| users.get_key_value(user)) else {
                 continue;
             };
@@ -206,12 +207,8 @@ async fn walk<L: EventLog, S: DocumentStore>(
                     Kind::Removal => swept.removed += 1,
                     Kind::GeoScrub => swept.scrubbed += 1,
                 }
-                let id = document.id.clone();
-                let unwritable = |error: serde_json::Error| SinkError::Render {
-                    id: id.clone(),
-                    error: error.to_string(),
-                };
-                notices.push(tell(user, &id, notice).map_err(unwritable)?);
+                let told = tell(user, &document.id, notice)?;
+                notices.push(Outgoing::event(topic::NOTICES, told));
             }
         }
         swept.posts += page.len() as u64;
@@ -246,8 +243,7 @@ pub async fn ids<S: DocumentStore>(
                 each(&document.id);
                 continue;
             }
-            let post: Authored = serde_json::from_str(&seen.content.0).unwrap_or_default();
-            post.by().into_iter().for_each(&mut each);
+            Authored::of(&seen.content).by().into_iter().for_each(&mut each);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What a notice about a user asks of that user's posts: pure.
 
-use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{Event, EventType, topic};
+use bowerbird_stream::{Event, EventType};
 use serde::{Deserialize, Serialize};
 
-use crate::merge::{Notice, NoticeKind, State};
+use crate::error::SinkError;
+use crate::merge::{Content, Notice, NoticeKind, State};
 
 /// The extension that names the user for whose sake a post is told of.
 const USER: &str = "user";
@@ -68,12 +68,13 @@ struct Told<'a> {
 ///
 /// # Errors
 /// When it can't be written as JSON.
-pub fn tell(user: &str, post: &str, notice: &Notice) -> Result<Outgoing, serde_json::Error> {
+pub fn tell(user: &str, post: &str, notice: &Notice) -> Result<Event, SinkError> {
     let Notice { time, event, action, reason, .. } = notice;
     let reason = reason.as_deref();
-    let value = serde_json::to_vec(&Told { action, id: post, reason, user, notice: event })?;
+    let value = serde_json::to_vec(&Told { action, id: post, reason, user, notice: event })
+        .map_err(|error| SinkError::Render { id: post.to_owned(), error: error.to_string() })?;
     let extensions = [("action", action.as_str()), ("subject", "post"), (USER, user)];
-    let event = Event {
+    Ok(Event {
         id: format!("{event}-{post}"),
         source: "sink:posts".to_owned(),
         kind: EventType::NoticeReceived,
@@ -81,8 +82,7 @@ pub fn tell(user: &str, post: &str, notice: &Notice) -> Result<Outgoing, serde_j
         key: post.to_owned(),
         value: Some(value.into()),
         extensions: extensions.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-    };
-    Ok(Outgoing::event(topic::NOTICES, event))
+    })
 }
 
 /// What a post's content says that matters here.
@@ -100,6 +100,11 @@ struct Author {
 }
 
 impl Authored {
+    /// What this content says; nothing of what is no post.
+    pub fn of(content: &Content) -> Self {
+        serde_json::from_str(&content.0).unwrap_or_default()
+    }
+
     /// The author's id.
     pub fn by(&self) -> Option<&str> {
         self.author.id.as_deref()
@@ -117,7 +122,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::merge::{Content, PayloadHash, Stamp};
+    use crate::merge::{PayloadHash, Stamp};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -3,6 +3,7 @@
 
 mod affirm;
 mod erase;
+mod heed;
 mod letters;
 mod patience;
 
@@ -57,6 +58,8 @@ pub(crate) struct Writer<L, S> {
     /// The last batch met mostly documents that were there already (an import done again, a
     /// replay): then reading first spares a write that would only conflict.
     pub expects_existing: AtomicBool,
+    /// There are notices about users.
+    pub has_users: AtomicBool,
     /// See [`thorough`](Self::thorough).
     pub thorough: bool,
     /// See [`quiet`](Self::quiet).
@@ -125,6 +128,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             config,
             reporter,
             expects_existing: AtomicBool::new(false),
+            has_users: AtomicBool::new(false),
             thorough: false,
             affirms: true,
         }
@@ -157,10 +161,11 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             .map(|Reject { record, reason, error }| (record, self.why(reason, error, 1)))
             .collect();
         self.give_up(rejects, &mut settled).await?;
-        let units: Vec<Unit> = entities
+        let mut units: Vec<Unit> = entities
             .into_iter()
             .map(|(id, Entity { state, records })| Unit::new(id, state, records))
             .collect();
+        self.heed(&mut units, &mut settled.sample).await?;
         let total = units.len();
         let mut met = 0;
         let units = if self.expects_existing.load(Ordering::Relaxed) {
