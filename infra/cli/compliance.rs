@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bowerbird_sink::compliance::{self, Outstanding, Swept};
-use bowerbird_sink::meta::Meta;
-use bowerbird_sink::meta::job::{Job, Note};
+use bowerbird_sink::compliance::{self, Outstanding, Swept, keep};
 use bowerbird_sink::projections::fill;
-use bowerbird_sink::{Generations, Projection, SinkError};
+use bowerbird_sink::{Generations, Projection};
 use bowerbird_store::AnyStore;
 use bowerbird_stream::AnyLog;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use crate::args;
 use crate::crew::Stage;
@@ -23,16 +20,8 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::{generations, output, parts, progress};
 
-/// The note that says how far notices about users have been carried to posts.
-const NOTE: &str = "compliance:posts";
 /// So long a platform gives for what it asks.
 const GIVEN: SignedDuration = SignedDuration::from_hours(24);
-/// How often it is looked whether something is outstanding.
-const LOOKED_AT_EVERY: Duration = Duration::from_secs(600);
-/// Posts of such users that came later are found so often.
-const AGAIN_EVERY: SignedDuration = SignedDuration::from_hours(6);
-/// How long a sink may take to get to the log's end.
-const PATIENCE: Duration = Duration::from_secs(3600);
 /// The role of what does it by itself.
 const ROLE: &str = "compliance";
 
@@ -92,8 +81,9 @@ struct Status {
 
 async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
-    let last_sweep = last(&meta(settings, &store)).await?;
-    let live = generations::of(settings, &store).live(&Projection::posts()).await?;
+    let generations = generations::of(settings, &store);
+    let last_sweep = keep::last(generations.meta()).await?;
+    let live = generations.live(&Projection::posts()).await?;
     let outstanding =
         compliance::outstanding(&log, &last_sweep.clone().unwrap_or_default()).await?;
     let waiting_for_sink = fill::standing(&log, &live).await?.behind();
@@ -124,16 +114,16 @@ fn told(status: &Status) -> String {
 
 async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome> {
     let (log, store) = (parts::log(settings).await?, parts::store(settings)?);
-    let live = generations::of(settings, &store).live(&Projection::posts()).await?;
+    let generations = generations::of(settings, &store);
     let bar = progress::counter("documents looked at");
     let looked_at = |count| bar.set_position(count);
     let wait = arguments.wait;
     let swept = match arguments.dry_run {
-        true => compliance::sweep(&log, &store, &live, wait, true, looked_at).await?,
-        false => {
-            let sweep = compliance::sweep(&log, &store, &live, wait, false, looked_at);
-            noted(&meta(settings, &store), sweep).await?
+        true => {
+            let live = generations.live(&Projection::posts()).await?;
+            compliance::sweep(&log, &store, &live, wait, true, looked_at).await?
         }
+        false => keep::apply(&log, &generations, &generations::worker(), wait, looked_at).await?,
     };
     bar.finish_and_clear();
     let would = if arguments.dry_run { "would be " } else { "" };
@@ -166,94 +156,18 @@ async fn export(arguments: &ExportIds, settings: &Settings) -> anyhow::Result<Ou
     Ok(Outcome::Done)
 }
 
-/// Has notices about users carried to their posts by itself.
+/// Has notices about users carried to their posts by itself, and what is erased leave the log.
 pub fn spawn(
     service: &mut Service,
     log: &AnyLog,
-    store: &AnyStore,
     generations: &Generations<AnyStore>,
     settings: &Settings,
 ) {
     let token = service.crew.token(Stage::Work);
-    let (log, store, generations) = (log.clone(), store.clone(), generations.clone());
-    let meta = meta(settings, &store);
+    let (log, generations) = (log.clone(), generations.clone());
+    let keeping = parts::keeping(settings);
     service.crew.spawn(Stage::Work, ROLE, async move {
-        while !waited(&token).await {
-            let sweeping = due(&log, &store, &generations, &meta);
-            let swept = tokio::select! {
-                () = token.cancelled() => break,
-                swept = sweeping => swept,
-            };
-            match swept {
-                Ok(Some(Swept { users, removed, scrubbed, .. })) => {
-                    tracing::info!(
-                        users,
-                        removed,
-                        scrubbed,
-                        "notices about users carried to posts"
-                    );
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "notices about users wait"),
-            }
-        }
+        Box::pin(keep::keep(&log, &generations, &generations::worker(), &keeping, token)).await;
         Ok(())
     });
-}
-
-/// Whether it is time to leave, after some time.
-async fn waited(token: &CancellationToken) -> bool {
-    tokio::select! {
-        () = token.cancelled() => true,
-        () = tokio::time::sleep(LOOKED_AT_EVERY) => false,
-    }
-}
-
-/// Sweeps if something is outstanding, or the last sweep is long ago.
-async fn due(
-    log: &AnyLog,
-    store: &AnyStore,
-    generations: &Generations<AnyStore>,
-    meta: &Meta<AnyStore>,
-) -> anyhow::Result<Option<Swept>> {
-    let before = last(meta).await?.unwrap_or_default();
-    let long_ago = before.users > 0
-        && before.began.is_some_and(|at| Timestamp::now().duration_since(at) > AGAIN_EVERY);
-    if !long_ago && compliance::outstanding(log, &before).await?.notices == 0 {
-        return Ok(None);
-    }
-    let live = generations.live(&Projection::posts()).await?;
-    let sweep = compliance::sweep(log, store, &live, PATIENCE, false, |_| {});
-    match noted(meta, sweep).await {
-        Ok(swept) => Ok(Some(swept)),
-        // Another process does it.
-        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Sweeps while nobody else does, and notes what was done.
-async fn noted(
-    meta: &Meta<AnyStore>,
-    sweep: impl Future<Output = Result<Swept, SinkError>>,
-) -> Result<Swept, SinkError> {
-    let worker = generations::worker();
-    let begin = async |before: Option<Swept>| Ok(before.unwrap_or_default());
-    let mut job = Job::claim(meta, NOTE.to_owned(), &worker, begin).await?;
-    let swept = job.keep_while(sweep).await?;
-    // What was noted before stands where it could not be done.
-    if let Ok(swept) = &swept {
-        job.work.clone_from(swept);
-    }
-    job.release().await?;
-    swept
-}
-
-async fn last(meta: &Meta<AnyStore>) -> Result<Option<Swept>, SinkError> {
-    let note = meta.read::<Note<Swept>>(NOTE).await?;
-    Ok(note.map(|note| note.value.work).filter(|swept| swept.began.is_some()))
-}
-
-fn meta(settings: &Settings, store: &AnyStore) -> Meta<AnyStore> {
-    Meta::new(store.clone(), settings.config().store.create_databases)
 }

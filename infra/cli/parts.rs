@@ -13,6 +13,7 @@ use bowerbird_mapreduce::couch::CouchViews;
 use bowerbird_mapreduce::quickjs::{QuickJsConfig, QuickJsViews};
 use bowerbird_mapreduce::{AnyViews, Design, ViewError, design};
 use bowerbird_sink::SinkConfig;
+use bowerbird_sink::compliance::keep::Keeping;
 use bowerbird_store::AnyStore;
 use bowerbird_store::couch::{CouchConfig, CouchStore};
 use bowerbird_store::sqlite::SqliteStore;
@@ -215,6 +216,12 @@ pub fn sink(settings: &Settings) -> SinkConfig {
     }
 }
 
+/// How removals are seen to.
+pub fn keeping(settings: &Settings) -> Keeping {
+    let look_every = Duration::from_millis(settings.config().sink.sweep_interval_ms);
+    Keeping { look_every, ..Keeping::default() }
+}
+
 fn kafka(settings: &Settings, brokers: String) -> KafkaConfig {
     let section = &settings.config().log;
     let mechanism = match section.sasl_mechanism {
@@ -268,6 +275,8 @@ mod tests {
         let drain_timeout = ours.drain_timeout;
         let theirs = SinkConfig { drain_timeout, ..theirs };
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+
+        assert_eq!(keeping(&settings), Keeping::default());
 
         let address = &settings.config().x.base_url.base;
         let token = Secret::new("token");

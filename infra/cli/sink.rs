@@ -75,7 +75,7 @@ pub async fn run(
     let generations = generations::of(settings, &store);
     spawn(&mut service, &log, &store, &generations, &config, &reports);
     if !arguments.once {
-        compliance::spawn(&mut service, &log, &store, &generations, settings);
+        compliance::spawn(&mut service, &log, &generations, settings);
     }
     let outcome = service.run(settings).await;
     reports.print(settings.output)?;

@@ -8,11 +8,18 @@ mod harness;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bowerbird_sink::compliance::keep::{Keeping, keep};
 use bowerbird_sink::compliance::{Swept, ids, outstanding, sweep};
-use bowerbird_sink::{Projection, SinkError};
+use bowerbird_sink::mapping::Mapping;
+use bowerbird_sink::meta::Meta;
+use bowerbird_sink::meta::job::Worker;
+use bowerbird_sink::meta::lease::Holder;
+use bowerbird_sink::{Generations, Projection, SinkError};
 use bowerbird_stream::{Event, EventLog, topic};
-use harness::{Bed, deletion, orders, post};
+use harness::{Bed, deletion, orders, post, within};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// A post of a user, with a place.
 fn of_user(user: u64, id: u64, second: i64) -> Event {
@@ -157,6 +164,60 @@ async fn what_is_imported_after_the_sweep_is_never_seen() {
     bed.compacted().await;
     assert_eq!(bed.rebuilt(2).await, live);
     assert_eq!(notices(&bed).await, 4);
+}
+
+/// Two processes look now and then, one of them sweeps; also for a post that came just as it was
+/// observed, of which no writer asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn running_sinks_carry_notices_by_themselves() {
+    let mut bed = Bed::new().await;
+    bed.config.commit_interval = Duration::from_millis(50);
+    let running = bed.start();
+    let cancel = CancellationToken::new();
+    let keepers: Vec<_> = (1..3).map(|pid| tokio::spawn(keeper(&bed, pid, &cancel))).collect();
+    let is = async |id: &str, expected: &str| {
+        within(expected, async {
+            let is = async || match bed.count().await {
+                0 => false,
+                _ => bed.document(id).await.is_some_and(|body| body["type"] == expected),
+            };
+            while !is().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    bed.publish(topic::POSTS, [of_user(7, 1, 1), of_user(8, 3, 1)]).await;
+    is("1", "post").await;
+    bed.publish(topic::NOTICES, [about_user(7, 5, "user_suspend", "")]).await;
+    is("1", "removed").await;
+    let ahead = Timestamp::now() + 1.hours();
+    let later = Event { time: ahead, ..about_user(7, 6, "user_suspend", "") };
+    bed.publish(topic::NOTICES, [later]).await;
+    is("user:7", "user").await;
+    bed.publish(topic::POSTS, [Event { time: Timestamp::now(), ..of_user(7, 2, 0) }]).await;
+    is("2", "removed").await;
+    assert_eq!(kind(&bed, "3").await, "post");
+    cancel.cancel();
+    for keeper in keepers {
+        keeper.await.unwrap();
+    }
+    running.stop().await;
+    assert!(bed.verified().await.is_clean());
+}
+
+/// What a process does by itself, at a quick pace.
+fn keeper(bed: &Bed, pid: u32, cancel: &CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (log, cancel) = (bed.log.clone(), cancel.clone());
+    let generations = Generations::new(Meta::new(bed.store.clone(), true), Mapping::known());
+    let (host, space, started) = ("test".to_owned(), String::new(), Timestamp::now());
+    let worker = Worker { holder: Holder { host, pid, space, started }, lives: |_| true };
+    let keeping = Keeping {
+        look_every: Duration::from_millis(50),
+        again_every: SignedDuration::from_millis(200),
+        ..Keeping::default()
+    };
+    async move { keep(&log, &generations, &worker, &keeping, cancel).await }
 }
 
 /// Whatever the order in which posts, notices and sweeps come, after a last sweep all is alike.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{folder, run};
+use crate::harness::{Service, bowerbird, eventually, folder, run};
 
 /// A post of a user, with an id of its own.
 fn post(id: u64, user: u64) -> String {
@@ -52,5 +52,41 @@ fn results_of_jobs_remove_posts_and_the_posts_of_users() {
     run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
     run(folder, &["sink", "--once"]).ends(0);
     assert_eq!(run(folder, &["compliance", "export-ids"]).ends(0).out, "14\n");
+    run(folder, &["verify"]).ends(0);
+}
+
+/// Nobody asks for it: a running sink looks by itself.
+#[test]
+fn a_running_sink_removes_the_posts_of_users_and_what_is_imported_later() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("posts.jsonl"), [post(11, 1), post(12, 2)].concat()).unwrap();
+    run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
+    let mut sink = bowerbird(folder, &["sink"]);
+    sink.env("BOWERBIRD__ADMIN__LISTEN", "127.0.0.1:0")
+        .env("BOWERBIRD__SINK__COMMIT_INTERVAL_MS", "100")
+        .env("BOWERBIRD__SINK__SWEEP_INTERVAL_MS", "200");
+    let sink = Service::start(sink);
+    let ids = |expected: &str| {
+        eventually(expected, || {
+            let ids = run(folder, &["compliance", "export-ids"]).ends(0).out;
+            (ids == expected).then_some(())
+        });
+    };
+    ids("11\n12\n");
+    fs::write(folder.join("users.jsonl"), result(1, "suspended")).unwrap();
+    run(folder, &["ingest", "compliance", "users.jsonl"]).ends(0);
+    ids("12\n");
+    fs::write(folder.join("late.jsonl"), [post(13, 1), post(14, 2)].concat()).unwrap();
+    run(folder, &["ingest", "archive", "late.jsonl"]).ends(0);
+    // It was never among them.
+    eventually("the late ones", || {
+        let ids = run(folder, &["compliance", "export-ids"]).ends(0).out;
+        assert!(!ids.contains("13"), "{ids}");
+        (ids == "12\n14\n").then_some(())
+    });
+    sink.signal("TERM");
+    sink.end().ends(0).says(&["notices about users carried to posts"]);
+    run(folder, &["sink", "--once"]).ends(0);
     run(folder, &["verify"]).ends(0);
 }

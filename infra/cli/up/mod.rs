@@ -65,7 +65,7 @@ pub async fn run(
     let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
     let generations = generations::of(settings, &store);
     sink::spawn(&mut service, &log, &store, &generations, &parts::sink(settings), &reports);
-    compliance::spawn(&mut service, &log, &store, &generations, settings);
+    compliance::spawn(&mut service, &log, &generations, settings);
     let watched = generations.clone();
     let (settling, token) = (log.clone(), service.crew.token(Stage::Settle));
     let limit = settings.source_drain();

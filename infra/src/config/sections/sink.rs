@@ -47,6 +47,10 @@ pub struct SinkSection {
     /// they were changed.
     #[schemars(range(min = 1_000, max = 1_800_000))]
     pub session_timeout_ms: u64,
+    /// How often it is looked whether a notice about a user must be carried to that user's posts, in
+    /// milliseconds.
+    #[schemars(range(min = 100, max = 3_600_000))]
+    pub sweep_interval_ms: u64,
     /// How long finishing may take after a signal, in milliseconds: of every role, not of the sink
     /// alone. Sources have a fifth of it, sinks two; those two also bound how long partitions that move
     /// to another member are drained.
@@ -67,6 +71,7 @@ impl Default for SinkSection {
             max_backoff_ms: 30_000,
             instance: None,
             session_timeout_ms: 6_000,
+            sweep_interval_ms: 600_000,
             drain_timeout_ms: 10_000,
         }
     }

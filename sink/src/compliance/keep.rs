@@ -1,0 +1,122 @@
+//! What running sinks do by themselves for the promises about removals: they look now and then
+//! whether a sweep is due.
+
+use std::time::Duration;
+
+use bowerbird_store::DocumentStore;
+use bowerbird_stream::EventLog;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{Swept, outstanding, sweep};
+use crate::config::Projection;
+use crate::error::SinkError;
+use crate::meta::Meta;
+use crate::meta::job::{Job, Note, Worker};
+use crate::projections::Generations;
+
+/// The note that says how far notices about users have been carried to posts.
+const NOTE: &str = "compliance:posts";
+
+/// How often what is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// How often it is looked whether something is outstanding.
+    pub look_every: Duration,
+    /// Posts that no other way has found are found by a sweep so often.
+    pub again_every: SignedDuration,
+    /// How long a sink may take to get to the log's end.
+    pub patience: Duration,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_secs(600),
+            again_every: SignedDuration::from_hours(6),
+            patience: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Keeps at it until `cancel`. What fails is told of and done the next time.
+pub async fn keep<L: EventLog, S: DocumentStore>(
+    log: &L,
+    generations: &Generations<S>,
+    worker: &Worker,
+    config: &Keeping,
+    cancel: CancellationToken,
+) {
+    let rounds = async {
+        loop {
+            tokio::time::sleep(config.look_every).await;
+            match due(log, generations, worker, config).await {
+                Ok(Some(Swept { users, removed, scrubbed, .. })) => {
+                    tracing::info!(
+                        users,
+                        removed,
+                        scrubbed,
+                        "notices about users carried to posts"
+                    );
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "notices about users wait"),
+            }
+        }
+    };
+    cancel.run_until_cancelled(rounds).await;
+}
+
+/// Sweeps if something is outstanding, or the last sweep is long ago.
+async fn due<L: EventLog, S: DocumentStore>(
+    log: &L,
+    generations: &Generations<S>,
+    worker: &Worker,
+    config: &Keeping,
+) -> Result<Option<Swept>, SinkError> {
+    let before = last(generations.meta()).await?.unwrap_or_default();
+    let long_ago = before.users > 0
+        && before.began.is_some_and(|at| Timestamp::now().duration_since(at) > config.again_every);
+    if !long_ago && outstanding(log, &before).await?.notices == 0 {
+        return Ok(None);
+    }
+    match apply(log, generations, worker, config.patience, |_| {}).await {
+        Ok(swept) => Ok(Some(swept)),
+        // Another process does it.
+        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sweeps while nobody else does, and notes what was done.
+///
+/// # Errors
+/// [`SinkError::Held`] when somebody else does; else as [`sweep`].
+pub async fn apply<L: EventLog, S: DocumentStore>(
+    log: &L,
+    generations: &Generations<S>,
+    worker: &Worker,
+    patience: Duration,
+    looked_at: impl Fn(u64),
+) -> Result<Swept, SinkError> {
+    let live = generations.live(&Projection::posts()).await?;
+    let begin = async |before: Option<Swept>| Ok(before.unwrap_or_default());
+    let mut job = Job::claim(generations.meta(), NOTE.to_owned(), worker, begin).await?;
+    let store = generations.meta().store();
+    let swept = job.keep_while(sweep(log, store, &live, patience, false, looked_at)).await?;
+    // What was noted before stands where it could not be done.
+    if let Ok(swept) = &swept {
+        job.work.clone_from(swept);
+    }
+    job.release().await?;
+    swept
+}
+
+/// What the last sweep did.
+///
+/// # Errors
+/// When the store can't be asked.
+pub async fn last<S: DocumentStore>(meta: &Meta<S>) -> Result<Option<Swept>, SinkError> {
+    let note = meta.read::<Note<Swept>>(NOTE).await?;
+    Ok(note.map(|note| note.value.work).filter(|swept| swept.began.is_some()))
+}
