@@ -60,6 +60,10 @@ impl EventLog for AnyLog {
         either!(self, log => log.address())
     }
 
+    fn compacts_behind_appends(&self) -> bool {
+        either!(self, log => log.compacts_behind_appends())
+    }
+
     async fn apply_topics(
         &self,
         topics: &[TopicSpec],

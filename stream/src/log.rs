@@ -189,6 +189,12 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// Its address without secrets, for messages.
     fn address(&self) -> String;
 
+    /// Whether compaction leaves what was appended to a partition last, and what that has overwritten,
+    /// until more is appended behind it.
+    fn compacts_behind_appends(&self) -> bool {
+        false
+    }
+
     /// Brings the topics to what is declared; with `dry_run` only says what it would do.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod apart;
 mod bed;
+mod gone;
 mod harvest;
 mod posts;

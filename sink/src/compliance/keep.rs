@@ -1,5 +1,5 @@
 //! What running sinks do by themselves for the promises about removals: they look now and then
-//! whether a sweep is due.
+//! whether a sweep is due, and whether the log needs a record to go on compacting.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bowerbird_stream::EventLog;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{Swept, outstanding, sweep};
+use super::{Swept, close, outstanding, sweep};
 use crate::config::Projection;
 use crate::error::SinkError;
 use crate::meta::Meta;
@@ -27,6 +27,8 @@ pub struct Keeping {
     pub again_every: SignedDuration,
     /// How long a sink may take to get to the log's end.
     pub patience: Duration,
+    /// A partition that is silent for so long gets a record, where its log waits for one.
+    pub quiet_for: SignedDuration,
 }
 
 impl Default for Keeping {
@@ -35,6 +37,7 @@ impl Default for Keeping {
             look_every: Duration::from_secs(600),
             again_every: SignedDuration::from_hours(6),
             patience: Duration::from_secs(3600),
+            quiet_for: SignedDuration::from_hours(2),
         }
     }
 }
@@ -61,6 +64,9 @@ pub async fn keep<L: EventLog, S: DocumentStore>(
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "notices about users wait"),
+            }
+            if let Err(error) = close::segments(log, config.quiet_for, Timestamp::now()).await {
+                tracing::warn!(%error, "what was erased may stay in the log for longer");
             }
         }
     };

@@ -100,6 +100,11 @@ impl EventLog for KafkaLog {
         self.address.clone()
     }
 
+    /// It compacts closed segments, and closes one when it appends behind it.
+    fn compacts_behind_appends(&self) -> bool {
+        true
+    }
+
     async fn apply_topics(
         &self,
         topics: &[TopicSpec],

@@ -48,6 +48,8 @@ fn declared(spec: &TopicSpec) -> Settings {
             ("cleanup.policy", "compact".to_owned()),
             ("max.compaction.lag.ms", max_lag_ms.to_string()),
             ("min.compaction.lag.ms", Cleanup::min_lag_ms(max_lag_ms).to_string()),
+            // A tombstone erases nothing before its own segment is closed.
+            ("segment.ms", (max_lag_ms / 10).max(1).to_string()),
             // For ever. The longest that a broker takes would make its sum with the time of day
             // overflow, and a tombstone go at once.
             ("delete.retention.ms", HUNDRED_YEARS_MS.to_string()),
@@ -339,7 +341,7 @@ mod tests {
         let mut actual = Actual { effective: declared(&spec), own: Settings::new() };
         let topic = "posts".to_owned();
         assert_eq!(change(&spec, Some(&actual)), TopicChange::Unchanged { topic: topic.clone() });
-        actual.effective.insert("segment.ms".to_owned(), "7".to_owned());
+        actual.effective.insert("segment.bytes".to_owned(), "7".to_owned());
         actual.effective.insert("cleanup.policy".to_owned(), "delete".to_owned());
         actual.effective.remove("max.compaction.lag.ms");
         let settings = [
