@@ -26,9 +26,13 @@ pub enum Arguments {
 /// What `rules sync` takes.
 #[derive(Debug, Args)]
 pub struct Sync {
-    /// Only say what would change; X checks the new rules
+    /// Only say what would change
     #[arg(long)]
     dry_run: bool,
+    /// Have X check the new rules as well: by its dry_run, which a server that only imitates X may not
+    /// know
+    #[arg(long, requires = "dry_run")]
+    validate: bool,
     /// Delete rules that are not declared without asking
     #[arg(long)]
     yes: bool,
@@ -80,16 +84,37 @@ async fn sync(arguments: Sync, api: &Api, settings: &Settings) -> anyhow::Result
             return Err(WrongUse(left).into());
         }
     }
-    plan.carry_out(api, arguments.dry_run).await?;
-    if !arguments.dry_run && !plan.is_done() {
-        let fact = journal::fact("rules.changed", "x:rules", Timestamp::now(), &json!(plan));
-        let log = parts::log(settings).await?;
-        for answer in log.publish(vec![fact]).await {
-            answer.context("the rules were changed, and that could not be noted in the journal")?;
-        }
+    if arguments.validate {
+        plan.validate(api).await?;
+    }
+    if !arguments.dry_run && !plan.changes_nothing() {
+        carry_out(&plan, api, settings).await?;
     }
     output::one(settings.output, "rules sync", &plan, || told(&plan, arguments.dry_run))?;
     Ok(Outcome::Done)
+}
+
+/// Carries it out, and notes what was done, also where not all of it was.
+async fn carry_out(plan: &Plan, api: &Api, settings: &Settings) -> anyhow::Result<()> {
+    // What can't be noted is not begun.
+    let log = parts::log(settings).await?;
+    parts::apply_topics(&log, settings).await?;
+    let mut done = Plan::default();
+    let outcome = plan.carry_out(api, &mut done).await;
+    if done.changes_nothing() {
+        return Ok(outcome?);
+    }
+    let fact = journal::fact("rules.changed", "x:rules", Timestamp::now(), &json!(done));
+    let answers: Result<Vec<_>, _> = log.publish(vec![fact]).await.into_iter().collect();
+    if let Err(error) = outcome {
+        if let Err(error) = answers {
+            tracing::error!(%error, "the change of the rules could not be noted in the journal");
+        }
+        let part = format!("only a part is done:\n{}", told(&done, false).trim_end());
+        return Err(anyhow::Error::from(error).context(part));
+    }
+    answers.context("the rules were changed, and that could not be noted in the journal")?;
+    Ok(())
 }
 
 fn told(plan: &Plan, dry_run: bool) -> String {

@@ -10,6 +10,7 @@ mod configuration;
 mod dead_letters;
 mod generations;
 mod harness;
+mod rules;
 mod secrets;
 mod services;
 mod work;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -9,9 +10,10 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use url::Url;
 
+use super::super::kept::Kept;
 use super::{Present, Rule};
 use crate::error::{IngestError, chain};
-use crate::post::problem;
+use crate::post::{Problem, Scalar, problem};
 
 /// How long X may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,8 +35,8 @@ pub enum RulesError {
         /// Why.
         reason: String,
     },
-    /// X said no.
-    #[error("X answered {status} to {what}: {said}{}", advice(*.status))]
+    /// X said no, whatever the status.
+    #[error("X answered {status} to {what}: {said}{}", advice(*.status, *.wait))]
     Refused {
         /// What was asked.
         what: &'static str,
@@ -42,21 +44,40 @@ pub enum RulesError {
         status: u16,
         /// What it said.
         said: String,
+        /// After how many seconds its rate limit is over, if it told.
+        wait: Option<u64>,
     },
     /// The answer can't be read.
     #[error("X's answer about its rules can't be read: {0}")]
     Unreadable(String),
-    /// Some rules were refused; nothing was deleted.
+    /// Some rules were refused.
     #[error("X refuses {}; mend x.rules in the configuration", .0.join("; "))]
     Invalid(Vec<String>),
+    /// X took what was asked, and says that it has not done all of it.
+    #[error("X says that {left} of {of} rules {what}; `bowerbird rules sync` again goes on")]
+    Left {
+        /// How many.
+        left: u64,
+        /// Of how many.
+        of: usize,
+        /// What they were not.
+        what: &'static str,
+    },
 }
 
-fn advice(status: u16) -> &'static str {
-    match status {
-        401 => "; check x.bearer_token, and the app in X's console",
-        403 => "; check the app's access in X's console",
-        429 => "; the rate limit of this token is used up, try again in a quarter of an hour",
-        _ => "",
+fn advice(status: u16, wait: Option<u64>) -> String {
+    match (status, wait) {
+        (401, _) => "; check x.bearer_token, and the app in X's console".to_owned(),
+        (403, _) => "; check the app's access in X's console".to_owned(),
+        (429, Some(wait)) => {
+            format!("; the rate limit of this token is used up, try again in {wait} s")
+        }
+        (429, None) => {
+            "; the rate limit of this token is used up, try again in a quarter of an hour"
+                .to_owned()
+        }
+        (500.., _) => "; try again in a while".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -68,27 +89,44 @@ pub struct Api {
     bearer: SecretString,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    data: Vec<Given>,
-    #[serde(default)]
-    meta: Meta,
-    #[serde(default)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<Given<'a>>>,
+    #[serde(borrow)]
+    meta: Meta<'a>,
     errors: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
-struct Meta {
+#[serde(default)]
+struct Meta<'a> {
     next_token: Option<String>,
+    #[serde(borrow)]
+    summary: Summary<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Summary<'a> {
+    #[serde(borrow)]
+    not_deleted: Scalar<'a>,
 }
 
 #[derive(Deserialize)]
-struct Given {
-    id: String,
+struct Given<'a> {
+    #[serde(borrow)]
+    id: Scalar<'a>,
     value: String,
-    #[serde(default)]
     tag: Option<String>,
+}
+
+/// What X answered.
+struct Reply {
+    status: StatusCode,
+    headers: Kept,
+    body: Vec<u8>,
 }
 
 impl Api {
@@ -124,12 +162,14 @@ impl Api {
             if let Some(token) = &next {
                 url.query_pairs_mut().append_pair("pagination_token", token);
             }
-            let (status, body) = self.ask(self.client.get(url)).await?;
-            let answer = read(status, &body, "a list of the rules")?;
-            rules.extend(answer.data.into_iter().map(|Given { id, value, tag }| Present {
-                id,
-                rule: Rule { value, tag: tag.unwrap_or_default() },
-            }));
+            let reply = self.ask(self.client.get(url)).await?;
+            let answer = reply.read("a list of the rules")?;
+            for given in answer.data.into_iter().flatten() {
+                let there = given.present().ok_or_else(|| {
+                    RulesError::Unreadable("a rule has no id, or an empty one".to_owned())
+                })?;
+                rules.push(there);
+            }
             next = answer.meta.next_token;
             if next.is_none() {
                 return Ok(rules);
@@ -138,8 +178,13 @@ impl Api {
         Err(RulesError::Unreadable(format!("the list has no end after {MAX_PAGES} pages")))
     }
 
-    /// Adds rules, or has X only check them.
-    pub(super) async fn add(&self, rules: &[Rule], dry_run: bool) -> Result<(), RulesError> {
+    /// Adds rules, or has X only check them. What was added is in `done`, whatever the outcome.
+    pub(super) async fn add(
+        &self,
+        rules: &[Rule],
+        dry_run: bool,
+        done: &mut Vec<Rule>,
+    ) -> Result<(), RulesError> {
         for some in rules.chunks(AT_ONCE) {
             let add: Vec<Value> = some
                 .iter()
@@ -152,53 +197,111 @@ impl Api {
             if dry_run {
                 url.query_pairs_mut().append_pair("dry_run", "true");
             }
-            let asking = self.client.post(url).json(&json!({ "add": add }));
-            let (status, body) = self.ask(asking).await?;
-            // A rule that is refused stands in the answer, under 201 as under 400.
-            let answer = serde_json::from_slice::<Answer>(&body);
-            let refused = answer.iter().flat_map(|answer| &answer.errors).map(refusal);
-            let refused: Vec<_> = refused.flatten().collect();
+            let reply = self.ask(self.client.post(url).json(&json!({ "add": add }))).await?;
+            // A rule that is refused stands in the answer beside those that were taken, under 201
+            // as under 400.
+            let answer: Answer<'_> = serde_json::from_slice(&reply.body).unwrap_or_default();
+            let taken: Vec<Rule> = answer
+                .data
+                .into_iter()
+                .flatten()
+                .map(|Given { value, tag, .. }| Rule { value, tag: tag.unwrap_or_default() })
+                .collect();
+            let left = some.len().saturating_sub(taken.len());
+            if !dry_run {
+                done.extend(taken);
+            }
+            let refused = answer.errors.iter().filter_map(refusal);
+            let refused: Vec<_> = refused.collect();
             if !refused.is_empty() {
                 return Err(RulesError::Invalid(refused));
             }
-            read(status, &body, "new rules")?;
+            reply.read("new rules")?;
+            if left > 0 && !dry_run {
+                let what = "were not added";
+                return Err(RulesError::Left { left: left as u64, of: some.len(), what });
+            }
         }
         Ok(())
     }
 
-    /// Deletes rules.
-    pub(super) async fn delete(&self, rules: &[Present]) -> Result<(), RulesError> {
+    /// Deletes rules. What was deleted is in `done`, whatever the outcome.
+    pub(super) async fn delete(
+        &self,
+        rules: &[Present],
+        done: &mut Vec<Present>,
+    ) -> Result<(), RulesError> {
         for some in rules.chunks(AT_ONCE) {
             let ids: Vec<&str> = some.iter().map(|rule| rule.id.as_str()).collect();
             let asking = self.client.post(self.endpoint.clone());
-            let asking = asking.json(&json!({ "delete": { "ids": ids } }));
-            let (status, body) = self.ask(asking).await?;
-            read(status, &body, "the end of rules")?;
+            let reply = self.ask(asking.json(&json!({ "delete": { "ids": ids } }))).await?;
+            let answer = reply.read("the end of rules")?;
+            if let Some(left) = answer.meta.summary.not_deleted.id() {
+                let what = "were not deleted";
+                return Err(RulesError::Left { left, of: some.len(), what });
+            }
+            done.extend_from_slice(some);
         }
         Ok(())
     }
 
-    async fn ask(&self, asking: RequestBuilder) -> Result<(StatusCode, Vec<u8>), RulesError> {
+    async fn ask(&self, asking: RequestBuilder) -> Result<Reply, RulesError> {
         let unreachable = |error: reqwest::Error| RulesError::Unreachable {
             address: self.endpoint.to_string(),
             reason: chain(&error.without_url()),
         };
         let asking = asking.bearer_auth(self.bearer.expose_secret());
         let mut answer = asking.send().await.map_err(unreachable)?;
-        let (status, mut body) = (answer.status(), Vec::new());
+        let (status, headers) = (answer.status(), Kept::of(answer.headers()));
+        let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&piece);
             if body.len() > MAX_BYTES {
                 return Err(RulesError::Unreadable(format!("it has more than {MAX_BYTES} bytes")));
             }
         }
-        Ok((status, body))
+        Ok(Reply { status, headers, body })
     }
 }
 
-/// What X said of a rule that it refuses: `{"value", "title", "details"}`.
+impl Given<'_> {
+    fn present(self) -> Option<Present> {
+        let id = match self.id {
+            Scalar::Text(id) if !id.is_empty() => id.into_owned(),
+            Scalar::Number(id) => id.to_string(),
+            _ => return None,
+        };
+        let rule = Rule { value: self.value, tag: self.tag.unwrap_or_default() };
+        Some(Present { id, rule })
+    }
+}
+
+impl Reply {
+    /// The answer, if it is yes. A no can come under 200 too: X's emulator says so that it does not
+    /// delete.
+    fn read(&self, what: &'static str) -> Result<Answer<'_>, RulesError> {
+        let refused = |problems: Vec<Problem>| {
+            let said: Vec<String> = problems.iter().map(Problem::text).collect();
+            let said = if said.is_empty() { "no reason".to_owned() } else { said.join("; ") };
+            let wait = self.headers.rate_limited_for(Timestamp::now());
+            RulesError::Refused { what, status: self.status.as_u16(), said, wait }
+        };
+        if !self.status.is_success() {
+            return Err(refused(problem::of_body(&self.body)));
+        }
+        let answer: Answer<'_> = serde_json::from_slice(&self.body)
+            .map_err(|error| RulesError::Unreadable(error.to_string()))?;
+        if !answer.errors.is_empty() {
+            return Err(refused(problem::of_body(&self.body)));
+        }
+        Ok(answer)
+    }
+}
+
+/// What X said of a rule that it refuses: `{"value", "title", "details"}`. Of a request that it does
+/// not take it says the same of an empty value.
 fn refusal(error: &Value) -> Option<String> {
-    let value = error.get("value")?.as_str()?;
+    let value = error.get("value")?.as_str().filter(|value| !value.is_empty())?;
     let shown: String = value.chars().take(80).collect();
     let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
@@ -209,14 +312,4 @@ fn refusal(error: &Value) -> Option<String> {
         _ => text("title"),
     };
     Some(format!("the rule {shown:?}: {why}"))
-}
-
-fn read(status: StatusCode, body: &[u8], what: &'static str) -> Result<Answer, RulesError> {
-    if !status.is_success() {
-        let problems = problem::of_body(body);
-        let said: Vec<String> = problems.iter().map(|problem| problem.text()).collect();
-        let said = if said.is_empty() { "no reason".to_owned() } else { said.join("; ") };
-        return Err(RulesError::Refused { what, status: status.as_u16(), said });
-    }
-    serde_json::from_slice(body).map_err(|error| RulesError::Unreadable(error.to_string()))
 }

@@ -59,27 +59,37 @@ impl Plan {
         plan
     }
 
-    /// Whether everything is as declared.
-    pub fn is_done(&self) -> bool {
+    /// Whether there is nothing to change.
+    pub fn changes_nothing(&self) -> bool {
         self.add.is_empty() && self.retag.is_empty() && self.delete.is_empty()
     }
 
-    /// Carries it out, or has X only check it. Adds before it deletes, so that nothing that is wanted
-    /// is missed meanwhile; a rule that X refuses ends it before anything is deleted.
+    /// Has X check the rules to be added, by its `dry_run`. A server that only imitates X may not know
+    /// that, and add them.
+    ///
+    /// # Errors
+    /// When X can't be asked or refuses.
+    pub async fn validate(&self, api: &Api) -> Result<(), RulesError> {
+        // A rule that is only tagged anew X would call a duplicate.
+        api.add(&self.add, true, &mut Vec::new()).await
+    }
+
+    /// Carries it out. Adds before it deletes, so that nothing that is wanted is missed meanwhile; a
+    /// rule that X refuses ends it before anything is deleted. What was done is in `done`, whatever
+    /// the outcome.
     ///
     /// # Errors
     /// When X can't be asked or refuses. The same plan made anew goes on.
-    pub async fn carry_out(&self, api: &Api, dry_run: bool) -> Result<(), RulesError> {
-        api.add(&self.add, dry_run).await?;
-        if dry_run {
-            // X would call a rule that is only tagged anew a duplicate.
-            return Ok(());
-        }
+    pub async fn carry_out(&self, api: &Api, done: &mut Self) -> Result<(), RulesError> {
+        done.keep.clone_from(&self.keep);
+        api.add(&self.add, false, &mut done.add).await?;
         for (old, new) in &self.retag {
-            api.delete(std::slice::from_ref(old)).await?;
-            api.add(std::slice::from_ref(new), false).await?;
+            api.delete(std::slice::from_ref(old), &mut done.delete).await?;
+            api.add(std::slice::from_ref(new), false, &mut Vec::new()).await?;
+            done.delete.pop();
+            done.retag.push((old.clone(), new.clone()));
         }
-        api.delete(&self.delete).await
+        api.delete(&self.delete, &mut done.delete).await
     }
 }
 
@@ -107,7 +117,7 @@ mod tests {
             (&plan.add, &plan.delete),
             (&vec![rule("c", "")], &vec![present("3", "d", "other's")])
         );
-        assert!(!plan.is_done());
-        assert!(Plan::of(&declared[..1], vec![present("1", "a", "x")]).is_done());
+        assert!(!plan.changes_nothing());
+        assert!(Plan::of(&declared[..1], vec![present("1", "a", "x")]).changes_nothing());
     }
 }
