@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bowerbird_infra::config::{Account, Dataset, HttpUrl, LogUrl, SaslMechanism, Secret, StoreUrl};
+use bowerbird_ingest::Renewal;
 use bowerbird_ingest::archive::{ArchiveConfig, Input, usual_workers};
 use bowerbird_ingest::aurin::{AurinConfig, DatasetConfig, Schedule};
 use bowerbird_ingest::x::rules::Rule;
@@ -85,8 +86,21 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
         max_item_bytes: section.max_item_bytes,
         limits: x_limits(settings),
         drain_timeout: settings.source_drain(),
+        renewal: renewal(settings, Account::X),
         ..XConfig::new(base_url.parse()?, bearer.get())
     })
+}
+
+/// Reads the file of a secret again, where it came from one.
+fn renewal(settings: &Settings, account: Account) -> Option<Renewal> {
+    let path = account.file(&settings.loaded)?.to_owned();
+    Some(Renewal::new(move || match Secret::read(&path) {
+        Ok(secret) => Some(secret.get()),
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "the file of a secret can't be read");
+            None
+        }
+    }))
 }
 
 /// What X's stream may bring, and what that costs.
@@ -127,6 +141,7 @@ pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
         page_size: section.page_size,
         timeout: Duration::from_millis(section.timeout_ms),
         drain_timeout: settings.source_drain(),
+        renewal: renewal(settings, Account::Aurin),
         ..AurinConfig::new(section.base_url.base.parse()?, datasets)
     })
 }

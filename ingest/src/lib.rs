@@ -9,8 +9,10 @@ mod outbox;
 pub mod post;
 pub mod publish;
 mod record;
+mod renewal;
 mod standing;
 pub mod x;
 
 pub use again::read_again;
 pub use error::IngestError;
+pub use renewal::Renewal;

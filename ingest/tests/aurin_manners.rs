@@ -6,14 +6,19 @@
 
 mod harness;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, DatasetConfig, Outcome, Schedule, once};
+use bowerbird_ingest::Renewal;
+use bowerbird_ingest::aurin::{
+    AurinConfig, AurinSummary, DatasetConfig, Outcome, Schedule, once, run,
+};
 use bowerbird_sim::wfs::{Config, Hits, sample_datasets, serve};
 use bowerbird_stream::retry::RetryPolicy;
-use bowerbird_stream::status::status;
+use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{EventType, topic};
-use harness::TestLog;
+use harness::{TestLog, until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -142,5 +147,33 @@ async fn a_login_is_not_sent_on_to_another_host() {
         assert!(reason.contains(&sim.url()) && reason.contains("aurin.base_url"), "{reason}");
     }
     mover.abort();
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_exchanged_is_taken_at_the_next_poll() {
+    let login = |password: &str| Some(("harvester".to_owned(), password.to_owned().into()));
+    let sim = serve(Config { credentials: login("new"), ..Config::default() }).await.unwrap();
+    let mut config = AurinConfig { credentials: login("old"), ..config(&sim.url()) };
+    for dataset in &mut config.datasets {
+        let interval = Duration::from_millis(50);
+        dataset.schedule = Schedule::Every { interval, jitter: Duration::ZERO };
+    }
+    let exchanged = Arc::new(AtomicBool::new(false));
+    let file = Arc::clone(&exchanged);
+    config.renewal = Some(Renewal::new(move || {
+        let password = if file.load(Ordering::Relaxed) { "new" } else { "old" };
+        Some(password.to_owned().into())
+    }));
+    let test = TestLog::new().await;
+    let (reporter, status) = status("ingest-aurin");
+    let cancel = CancellationToken::new();
+    let polling = tokio::spawn(run(test.log.clone(), config, reporter, cancel.clone()));
+    let refused = |state| matches!(state, State::Paused { reason } if reason.contains("401"));
+    until("it is refused", async || refused(status.get())).await;
+    exchanged.store(true, Ordering::Relaxed);
+    until("it is let in", async || status.get() == State::Running).await;
+    cancel.cancel();
+    polling.await.unwrap().unwrap();
     sim.shutdown().await;
 }

@@ -8,8 +8,10 @@ mod harness;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bowerbird_ingest::Renewal;
 use bowerbird_ingest::x::{Limits, OutboxConfig, XConfig, XSummary, run_over, usage};
 use bowerbird_sim::x::{Config, Ending, Faults, Heard, LineFeed, Step};
 use bowerbird_stream::status::{State, Status, status};
@@ -379,4 +381,23 @@ async fn what_was_missed_is_filled_in_where_the_plan_has_that() {
     assert_eq!(counted.posts(), there.len() as u64);
     let deliveries: u64 = counted.days().map(|(_, day)| day.deliveries).sum();
     assert_eq!(deliveries, summary.posts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_exchanged_is_taken_as_soon_as_the_old_one_is_refused() {
+    let bearer = Some("new".to_owned().into());
+    let mut bed = Bed::new(Config { bearer, live: true, rate: 1.0, ..Config::default() });
+    let now = Arc::new(Mutex::new("token".to_owned()));
+    let file = Arc::clone(&now);
+    bed.config.renewal = Some(Renewal::new(move || Some(file.lock().unwrap().clone().into())));
+    let client = bed.start();
+    sleep(10 * MINUTE).await;
+    let reason = client.reason();
+    assert!(reason.contains("refused") && reason.contains("x.bearer_token_file"), "{reason}");
+    let attempts = bed.x.sim.attempts();
+    *now.lock().unwrap() = "new".to_owned();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(client.status.get(), State::Running);
+    assert_eq!(bed.x.sim.attempts(), attempts + 1);
+    client.stop().await;
 }

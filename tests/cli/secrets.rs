@@ -4,6 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use bowerbird_testbed::wire::{http, serve};
+use tokio::task::JoinSet;
+
 use crate::harness::{Ran, Service, bowerbird, eventually, folder};
 
 /// Runs the same command on a terminal, and types `typed` when the echo is off. What it shows is in
@@ -91,4 +94,30 @@ fn without_a_terminal_the_variable_and_the_key_are_named() {
     // What needs no log and no store needs no secret of theirs.
     let mut plan = bowerbird(folder, &["ingest", "archive", "--dry-run", "-"]);
     Ran::of(plan.env("BOWERBIRD__LOG__URL", "kafka://ada@127.0.0.1:1").output().unwrap()).ends(0);
+}
+
+#[test]
+fn the_file_of_a_refused_token_is_read_again() {
+    let folder = folder();
+    let folder = folder.path();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut tasks = JoinSet::new();
+    let serving = serve(&mut tasks, |request| match request.contains("Bearer hunter3") {
+        true => http("200 OK", "", "\r\n"),
+        false => http("401 Unauthorized", "", r#"{"title":"Unauthorized"}"#),
+    });
+    let address = runtime.block_on(serving);
+    let token = folder.join("token");
+    std::fs::write(&token, "hunter2\n").unwrap();
+    let mut ingest = bowerbird(folder, &["ingest", "x"]);
+    ingest
+        .env("BOWERBIRD__X__BASE_URL", format!("http://{address}"))
+        .env("BOWERBIRD__X__BEARER_TOKEN_FILE", &token);
+    let ingest = Service::start(ingest);
+    ingest.logs("x.bearer_token_file is read again");
+    std::fs::write(&token, "hunter3\n").unwrap();
+    ingest.logs("connected endpoint");
+    ingest.signal("TERM");
+    let ran = ingest.end().ends(0);
+    assert!(!ran.err.contains("hunter"), "{ran:?}");
 }

@@ -1,5 +1,7 @@
 //! Who we are to each part that may ask, and which secret of it is missing.
 
+use std::path::Path;
+
 use super::address::{LogUrl, StoreUrl, Userinfo};
 use super::load::Loaded;
 use super::secret::Secret;
@@ -70,6 +72,21 @@ impl Account {
             Self::Aurin => &mut config.aurin.password,
         };
         *slot = Some(secret);
+    }
+
+    /// The file from which the secret was read, where it was.
+    pub fn file(self, loaded: &Loaded) -> Option<&Path> {
+        let Config { log, store, x, aurin, .. } = &loaded.config;
+        let named = match self {
+            Self::Log => &log.password_file,
+            Self::Store => &store.password_file,
+            Self::X => &x.bearer_token_file,
+            Self::Aurin => &aurin.password_file,
+        };
+        let (section, key) = self.section_and_key();
+        // One that is set directly goes before it.
+        let direct = loaded.origins.contains_key(&format!("{section}.{key}"));
+        named.as_deref().filter(|_| !direct)
     }
 
     fn place(self, config: &Config) -> String {
@@ -203,6 +220,22 @@ mod tests {
             account.supply(&mut loaded.config, Secret::new("hunter2"));
             assert_eq!(account.missing(&loaded), None);
         }
+    }
+
+    #[test]
+    fn a_file_counts_where_the_secret_is_not_set_directly() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        let named = path.to_str().unwrap();
+        let read = loaded(&[("X__BEARER_TOKEN_FILE", named)]);
+        assert_eq!(Account::X.file(&read), Some(&*path));
+        assert_eq!(read.config.x.bearer_token, Some(Secret::new("hunter2")));
+        assert_eq!(Account::Aurin.file(&read), None);
+        let file = format!("[x]\nbearer_token_file = '{named}'\n");
+        let direct = [("BOWERBIRD__X__BEARER_TOKEN".to_owned(), "other".to_owned())];
+        let direct = load(Some(("f".as_ref(), &file)), direct).unwrap();
+        assert_eq!(Account::X.file(&direct), None);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::file::Entry;
 use super::key::{self, Tree};
+use super::secret::Secret;
 use super::{Config, HttpUrl, LogUrl, StoreUrl, env, file};
 use crate::error::{InfraError, Problem};
 
@@ -96,17 +98,13 @@ fn read_secrets(
             }
             let Some(values) = tree.get_mut(&section.name) else { continue };
             let Some(path) = values.get(&key.name).and_then(Value::as_str) else { continue };
-            let text = std::fs::read_to_string(path).map_err(|error| InfraError::Unreadable {
+            let read = Secret::read(Path::new(path)).map_err(|error| InfraError::Unreadable {
                 what: file_path.clone(),
                 path: path.into(),
                 reason: error.to_string(),
             })?;
-            let text = text.trim_end_matches(['\r', '\n']);
-            if text.is_empty() {
-                let message = format!("{file_path}: the file {path} is empty");
-                problems.push(Problem { place: named.place.clone(), message });
-            }
-            values.insert(secret.name.clone(), Value::String(text.to_owned()));
+            let text = read.get().expose_secret().to_owned();
+            values.insert(secret.name.clone(), Value::String(text));
         }
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! A secret: usable, and never shown.
 
 use std::borrow::Cow;
+use std::path::Path;
+use std::{fs, io};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +19,19 @@ impl Secret {
     /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(SecretString::from(secret.into()))
+    }
+
+    /// Reads a file that holds a secret and nothing else, but for the end of its line.
+    ///
+    /// # Errors
+    /// When it can't be read, or is empty.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = fs::read_to_string(path)?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
+        }
+        Ok(Self::new(text))
     }
 
     /// The secret for the part that needs it.

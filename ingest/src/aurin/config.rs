@@ -8,6 +8,7 @@ use url::Url;
 
 pub use super::schedule::Schedule;
 use crate::outbox::OutboxConfig;
+use crate::renewal::Renewal;
 
 /// How data sets are harvested.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct AurinConfig {
     pub base_url: Url,
     /// User and password; with nothing, none are sent.
     pub credentials: Option<(String, SecretString)>,
+    /// Where the password may have been exchanged: looked at before each poll.
+    pub renewal: Option<Renewal>,
     /// Features asked for in one page. Servers may give fewer.
     pub page_size: u32,
     /// How long the WFS may be silent, before an answer and in it.
@@ -55,6 +58,7 @@ impl AurinConfig {
         Self {
             base_url,
             credentials: None,
+            renewal: None,
             page_size: 1_000,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),

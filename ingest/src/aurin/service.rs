@@ -149,6 +149,7 @@ impl<L: EventLog> Poller<L> {
 
     /// Polls one data set; whether the poll was complete.
     async fn poll(&mut self, index: usize) -> Result<bool, Unpublished> {
+        self.wfs.renew();
         let polled = match self.remember().await {
             Ok(()) => {
                 let dataset = &self.config.datasets[index];

@@ -15,6 +15,7 @@ use super::scan::Scanner;
 use super::shape::Shape;
 use super::xml::{self, Capabilities, Column};
 use crate::error::{IngestError, chain};
+use crate::renewal::Renewal;
 
 /// The largest document that is read whole: capabilities of some thousands of types.
 const MAX_DOCUMENT_BYTES: usize = 64 << 20;
@@ -27,6 +28,7 @@ pub struct Wfs {
     client: reqwest::Client,
     base_url: Url,
     credentials: Option<(String, SecretString)>,
+    renewal: Option<Renewal>,
     config: Limits,
 }
 
@@ -64,12 +66,22 @@ impl Wfs {
             client,
             base_url: config.base_url.clone(),
             credentials: config.credentials.clone(),
+            renewal: config.renewal.clone(),
             config: Limits {
                 page_size: config.page_size,
                 max_feature_bytes: config.max_feature_bytes,
                 retry: config.retry.clone(),
             },
         })
+    }
+
+    /// Takes the password that holds by now.
+    pub fn renew(&mut self) {
+        if let (Some((_, password)), Some(renewal)) = (&mut self.credentials, &self.renewal)
+            && renewal.renew(password)
+        {
+            tracing::info!("the password for the WFS has been exchanged");
+        }
     }
 
     /// The types that there are, and under which constraints.

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::meter::Limits;
 use super::reconnect::Waits;
 use crate::outbox::OutboxConfig;
+use crate::renewal::Renewal;
 
 /// How the stream is harvested.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct XConfig {
     pub base_url: Url,
     /// The app-only bearer token.
     pub bearer: SecretString,
+    /// Where a token that is refused may have been exchanged.
+    pub renewal: Option<Renewal>,
     /// `tweet.fields` to ask for.
     pub tweet_fields: Vec<String>,
     /// `expansions` to ask for.
@@ -75,6 +78,7 @@ impl XConfig {
         Self {
             base_url,
             bearer,
+            renewal: None,
             tweet_fields: names(&TWEET_FIELDS),
             expansions: names(&EXPANSIONS),
             user_fields: names(&USER_FIELDS),

@@ -82,6 +82,11 @@ impl Failure {
         }
     }
 
+    /// Whether it may be that another token would be taken.
+    pub fn refuses_token(&self) -> bool {
+        matches!(self, Self::Http { status: 401 | 403, .. })
+    }
+
     /// What the server means by it.
     pub fn meaning(&self) -> Meaning {
         let status = match self {

@@ -40,6 +40,8 @@ const STREAM: &str = "2/tweets/search/stream";
 const CONNECTIONS: &str = "2/connections/all";
 /// Nobody sleeps longer without a look at the clock, which may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+/// How often it is looked whether a token that is refused has been exchanged.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -203,13 +205,17 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             loop {
                 match event {
                     Action::Listen => break,
-                    Action::Connect { after, reason } => {
+                    Action::Connect { after, mut reason } => {
+                        let refused = failure.refuses_token() && self.config.renewal.is_some();
+                        if refused {
+                            reason.push_str("; x.bearer_token_file is read again meanwhile");
+                        }
                         tracing::info!(cause, wait = ?after, "not connected");
                         // The first attempt after a loss is at once: nothing to tell unless it fails.
                         if !after.is_zero() {
                             self.standing.source(Some(reason));
                         }
-                        self.sleep(after).await?;
+                        self.pause(after, refused).await?;
                         break;
                     }
                     Action::TakeOver { reason } => match self.take_over(&reason).await? {
@@ -227,6 +233,23 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
 
     async fn sleep(&mut self, time: Duration) -> Result<(), Stopped> {
         self.outbox.meanwhile(tokio::time::sleep(time)).await.map_err(|_| Stopped)
+    }
+
+    /// Waits so long; or, where the token is `refused`, until there is another.
+    async fn pause(&mut self, time: Duration, refused: bool) -> Result<(), Stopped> {
+        let mut left = time;
+        while let Some(renewal) = self.config.renewal.clone().filter(|_| refused)
+            && !left.is_zero()
+        {
+            if renewal.renew(&mut self.config.bearer) {
+                tracing::info!("the bearer token has been exchanged");
+                return Ok(());
+            }
+            let step = left.min(LOOKS_EVERY);
+            self.sleep(step).await?;
+            left -= step;
+        }
+        self.sleep(left).await
     }
 
     /// Waits while the month's posts are used up.
