@@ -3,17 +3,26 @@
 //! One at a time: of two, the later could be taken and the earlier not when the process is killed,
 //! and whoever goes on from the newest record would never know that something before it is missing.
 //! What comes in meanwhile makes the next batch larger, so that a slow log is no bottleneck for it.
+//! Within a batch a log of several partitions can take this record and not that one: so each says
+//! before which time nothing is missing, and facts travel apart from what they tell of.
 
+use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use bowerbird_stream::EventLog;
 use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::{EventLog, topic};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::publish::{Published, Publisher, Unpublished};
+
+/// The extension of an event that travelled with earlier ones: all that came before this time is in
+/// the log. Without it that is so of the event's own time.
+pub const WHOLE_BEFORE: &str = "wholebefore";
+const WHOLE_BEFORE_HEADER: &str = "ce_wholebefore";
 
 /// How an outbox is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +47,25 @@ impl Default for OutboxConfig {
 
 type Sending = Pin<Box<dyn Future<Output = Result<Published, Unpublished>> + Send>>;
 
+/// Records that leave together.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Outgoing>,
+    bytes: usize,
+    /// Whether it is one of facts.
+    facts: bool,
+    /// When the first of it came in that has a time.
+    since: Option<Timestamp>,
+}
+
 /// Records that wait to fill a batch, and a batch that waits to be acknowledged.
 pub struct Outbox<L> {
     publisher: Publisher<L>,
     cancel: CancellationToken,
     config: OutboxConfig,
-    batch: Vec<Outgoing>,
-    batch_bytes: usize,
+    /// In the order in which they leave; only the last still grows.
+    waiting: VecDeque<Batch>,
+    waiting_bytes: usize,
     leaves_at: Option<Instant>,
     under_way: Option<Sending>,
     in_flight: usize,
@@ -58,8 +79,8 @@ impl<L: EventLog> Outbox<L> {
             publisher,
             cancel,
             config,
-            batch: Vec::new(),
-            batch_bytes: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             leaves_at: None,
             under_way: None,
             in_flight: 0,
@@ -69,7 +90,7 @@ impl<L: EventLog> Outbox<L> {
 
     /// Whether there is room. Whoever pushes waits for it, so that a slow log slows its sources.
     pub fn has_room(&self) -> bool {
-        self.in_flight + self.batch_bytes < self.config.max_in_flight_bytes
+        self.in_flight + self.waiting_bytes < self.config.max_in_flight_bytes
     }
 
     /// Of the records acknowledged so far, how many became dead letters for their size.
@@ -79,11 +100,33 @@ impl<L: EventLog> Outbox<L> {
 
     /// Takes a record.
     pub fn push(&mut self, record: Outgoing) {
-        self.batch_bytes += record.size();
-        self.batch.push(record);
+        let facts = &*record.topic == topic::JOURNAL;
+        if self.waiting.back().is_none_or(|last| last.facts != facts) {
+            self.waiting.push_back(Batch { facts, ..Batch::default() });
+        }
+        let size = record.size();
+        self.waiting_bytes += size;
+        if let Some(batch) = self.waiting.back_mut() {
+            batch.bytes += size;
+            batch.records.push(record);
+        }
         self.leaves_at.get_or_insert_with(|| Instant::now() + self.config.linger);
-        if self.batch_bytes >= self.config.batch_bytes {
+        if self.is_due() {
             self.send();
+        }
+    }
+
+    /// Takes a record that came in at `at`, and has it say before which time nothing is missing.
+    pub fn push_from(&mut self, mut record: Outgoing, at: Timestamp) {
+        let batch = self.waiting.back().filter(|batch| !batch.facts);
+        let since = batch.and_then(|batch| batch.since).filter(|since| *since <= at);
+        if let Some(since) = since.filter(|since| *since < at) {
+            record.headers.push(WHOLE_BEFORE_HEADER, since.to_string());
+        }
+        self.push(record);
+        // If it has left, nothing more travels with it.
+        if let Some(batch) = self.waiting.back_mut() {
+            batch.since.get_or_insert(at);
         }
     }
 
@@ -97,7 +140,7 @@ impl<L: EventLog> Outbox<L> {
             let result = under_way.await;
             self.under_way = None;
             self.in_flight = 0;
-            if self.batch_bytes >= self.config.batch_bytes {
+            if self.is_due() {
                 self.send();
             }
             return result.map(|published| self.too_large += published.too_large);
@@ -141,13 +184,20 @@ impl<L: EventLog> Outbox<L> {
         }
     }
 
+    /// Whether the next batch has no reason to wait.
+    fn is_due(&self) -> bool {
+        let full = |batch: &Batch| batch.bytes >= self.config.batch_bytes;
+        self.waiting.len() > 1 || self.waiting.front().is_some_and(full)
+    }
+
     fn send(&mut self) {
-        if self.batch.is_empty() || self.under_way.is_some() {
+        if self.under_way.is_some() {
             return;
         }
-        self.leaves_at = None;
-        let records = std::mem::take(&mut self.batch);
-        self.in_flight = std::mem::take(&mut self.batch_bytes);
+        let Some(Batch { records, bytes, .. }) = self.waiting.pop_front() else { return };
+        self.waiting_bytes -= bytes;
+        self.in_flight = bytes;
+        self.leaves_at = (!self.waiting.is_empty()).then(|| Instant::now() + self.config.linger);
         let (publisher, cancel) = (self.publisher.clone(), self.cancel.clone());
         self.under_way = Some(Box::pin(async move { publisher.publish(records, &cancel).await }));
     }

@@ -1,6 +1,7 @@
 //! The real client of the stream against the simulator, in one process and on paused time: what
 //! hours and weeks bring. Each scenario follows from its seed, and is judged by what the server knows
-//! that it did. BOWERBIRD_TEST_SCENARIOS takes more of them than the forty of every run.
+//! that it did. BOWERBIRD_TEST_SCENARIOS takes more of them than the forty of every run, and
+//! BOWERBIRD_TEST_SEED is the first of them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -170,11 +171,17 @@ async fn history(seed: u64, hours: u64) -> Bed {
             2 => {
                 bed.log.closed.store(true, Ordering::Relaxed);
                 sleep(Duration::from_secs(random.between(1, 600))).await;
+                if random.percent(50) {
+                    bed.log.half.store(true, Ordering::Relaxed);
+                    bed.log.closed.store(false, Ordering::Relaxed);
+                    sleep(Duration::from_secs(random.between(1, 60))).await;
+                }
                 // Killed while what it holds is in no log.
                 if random.percent(30) {
                     client = restart(&bed, client, true, &mut random).await;
                 }
                 bed.log.closed.store(false, Ordering::Relaxed);
+                bed.log.half.store(false, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -195,8 +202,10 @@ async fn restart(bed: &Bed, client: Client, kills: bool, random: &mut Random) ->
 
 #[tokio::test(start_paused = true)]
 async fn no_post_is_missing_but_within_a_gap() {
-    let seeds = std::env::var("BOWERBIRD_TEST_SCENARIOS").map_or(40, |some| some.parse().unwrap());
-    for seed in 0..seeds {
+    let set = |name: &str| std::env::var(name).ok().map(|some| some.parse::<u64>().unwrap());
+    let first = set("BOWERBIRD_TEST_SEED").unwrap_or_default();
+    let count = set("BOWERBIRD_TEST_SCENARIOS").unwrap_or(40);
+    for seed in first..first + count {
         let bed = history(seed, 1).await;
         let wrongs = bed.wrongs();
         assert!(wrongs.is_empty(), "seed {seed}: {} wrongs: {:#?}", wrongs.len(), &wrongs[..1]);
@@ -400,4 +409,35 @@ async fn a_token_that_was_exchanged_is_taken_as_soon_as_the_old_one_is_refused()
     assert_eq!(client.status.get(), State::Running);
     assert_eq!(bed.x.sim.attempts(), attempts + 1);
     client.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_harvest_that_is_not_let_in_has_a_gap_from_its_very_beginning() {
+    for kills in [None, Some(false), Some(true)] {
+        let refuse = Step::Refuse { status: 503, headers: Vec::new(), body: String::new() };
+        let script = vec![refuse; 3];
+        let bed = Bed::new(Config { script, live: true, rate: 1.0, ..Config::default() });
+        let begun = bed.x.sim.now();
+        let client = bed.start();
+        sleep(Duration::from_secs(7)).await;
+        let client = match kills {
+            None => client,
+            Some(true) => {
+                client.kill().await;
+                bed.start()
+            }
+            Some(false) => {
+                client.stop().await;
+                bed.start()
+            }
+        };
+        sleep(MINUTE).await;
+        let gap = &bed.log.journal("stream.gap")[0];
+        let from: Timestamp = gap["from"].as_str().unwrap().parse().unwrap();
+        assert!(from.duration_since(begun).as_secs() == 0, "{gap}");
+        let cause = if kills.is_some() { "begun" } else { "http" };
+        assert_eq!(gap["cause"], cause, "{gap}");
+        assert_eq!(bed.log.journal("stream.begun").len(), 1);
+        client.stop().await;
+    }
 }

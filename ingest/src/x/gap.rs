@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// The longest time that X fills in when it is asked to, in minutes.
-const BACKFILL_WINDOW: i64 = 5;
+const BACKFILL_WINDOW: i128 = 5;
 
 /// An interval without a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,8 +56,8 @@ impl Gaps {
     /// How many of the `allowed` minutes to ask for, when connecting at `now`.
     pub fn backfill(&mut self, allowed: u8, now: Timestamp) -> u8 {
         let Some(gap) = &mut self.0 else { return 0 };
-        let seconds = now.duration_since(gap.from).as_secs().max(1);
-        let minutes = (seconds + 59) / 60;
+        // A part of a minute is filled in by a whole one.
+        let minutes = (now.duration_since(gap.from).as_millis().max(1) + 59_999) / 60_000;
         gap.backfill_minutes =
             allowed.min(u8::try_from(minutes.min(BACKFILL_WINDOW)).unwrap_or_default());
         gap.backfill_minutes
@@ -103,20 +103,21 @@ mod tests {
     #[test]
     fn so_many_minutes_are_filled_in_as_are_missing_and_allowed() {
         for (allowed, after, expected) in [
-            (0, 30, 0),
+            (0, 30_000, 0),
             (5, 0, 1),
-            (5, 59, 1),
-            (5, 61, 2),
-            (5, 300, 5),
-            (5, 301, 5),
-            (2, 250, 2),
-            (5, 1_000_000_000, 5),
-            (5, -60, 1),
+            (5, 60_000, 1),
+            (5, 60_001, 2),
+            (5, 300_000, 5),
+            (5, 301_000, 5),
+            (2, 250_000, 2),
+            (5, 1_000_000_000_000, 5),
+            (5, -60_000, 1),
         ] {
             let mut gaps = Gaps::default();
             assert_eq!(gaps.backfill(allowed, at(5)), 0);
             gaps.begin(at(1_000), "idle", "silence");
-            assert_eq!(gaps.backfill(allowed, at(1_000 + after)), expected, "{allowed} {after}");
+            let now = Timestamp::from_millisecond(1_000_000 + after).unwrap();
+            assert_eq!(gaps.backfill(allowed, now), expected, "{allowed} {after}");
         }
     }
 }

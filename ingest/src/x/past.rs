@@ -9,7 +9,8 @@ use bowerbird_stream::{EventLog, LogError, Partition, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::service::SOURCE;
+use super::service::{BEGUN, SOURCE};
+use crate::outbox::WHOLE_BEFORE;
 
 /// How many records of each partition are looked at first, from the end.
 const WINDOW: i64 = 1_000;
@@ -49,9 +50,9 @@ pub async fn last_heard<L: EventLog>(log: &L) -> Result<Option<LastHeard>, LogEr
         return Ok(Some(said));
     }
     let floor = log.offsets_at(topic::POSTS, time).await?;
-    let post = newest(log, topic::POSTS, &floor, |record| Some((arrival(record)?, ()))).await?;
+    let post = newest(log, topic::POSTS, &floor, arrival).await?;
     Ok(Some(LastHeard {
-        at: post.map_or(time, |(arrived, ())| arrived.max(time)),
+        at: post.map_or(time, |(_, whole_before)| whole_before.max(time)),
         cause: KILLED.to_owned(),
         reason: WITHOUT_A_WORD.to_owned(),
     }))
@@ -61,7 +62,9 @@ pub async fn last_heard<L: EventLog>(log: &L) -> Result<Option<LastHeard>, LogEr
 fn fact(record: &Record) -> Option<(Timestamp, Option<LastHeard>)> {
     let event = record.view().ok().filter(|event| event.source == SOURCE)?;
     // After a gap it was heard. A connection says of itself whether it was one that ended a gap.
-    if !["stream.connected", "stream.disconnected", "stream.gap"].contains(&event.kind.as_str()) {
+    if ![BEGUN, "stream.connected", "stream.disconnected", "stream.gap"]
+        .contains(&event.kind.as_str())
+    {
         return None;
     }
     let fact: Fact = serde_json::from_slice(event.value?).ok()?;
@@ -73,9 +76,12 @@ fn fact(record: &Record) -> Option<(Timestamp, Option<LastHeard>)> {
     Some((event.time, said))
 }
 
-/// When a post of the stream arrived.
-fn arrival(record: &Record) -> Option<Timestamp> {
-    record.view().ok().filter(|event| event.source == SOURCE).map(|event| event.time)
+/// When a post of the stream arrived, and before which time nothing is missing: what travelled with it
+/// may not have been taken.
+fn arrival(record: &Record) -> Option<(Timestamp, Timestamp)> {
+    let event = record.view().ok().filter(|event| event.source == SOURCE)?;
+    let since = event.extension(WHOLE_BEFORE).and_then(|since| since.parse().ok());
+    Some((event.time, since.unwrap_or(event.time)))
 }
 
 /// Of what `pick` finds the newest, looked for from the end of a topic; not before `floor`.

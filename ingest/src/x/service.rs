@@ -35,6 +35,8 @@ use crate::standing::Standing;
 pub const SOURCE: &str = "x:stream";
 /// Who gives up items that are not understood, as dead letters name it.
 pub(super) const GROUP: &str = "ingest-x";
+/// `ce_type` of the very first fact: from then on it is known when nobody listened.
+pub(super) const BEGUN: &str = "stream.begun";
 const STREAM: &str = "2/tweets/search/stream";
 /// Ends all streaming connections of the app.
 const CONNECTIONS: &str = "2/connections/all";
@@ -98,6 +100,7 @@ pub async fn run_over<L: EventLog, X: Exchange>(
         meter: Meter::new(config.limits.clone(), nothing),
         known_rules: BTreeSet::new(),
         last_arrival: None,
+        begun: None,
         summary: XSummary::default(),
         exchange,
         endpoint,
@@ -136,6 +139,8 @@ pub(super) struct Harvester<L, X> {
     /// Rules that have a metric of their own.
     pub(super) known_rules: BTreeSet<String>,
     pub(super) last_arrival: Option<Timestamp>,
+    /// When it began, if nobody has listened before and it was not heard yet.
+    pub(super) begun: Option<Timestamp>,
     pub(super) standing: Arc<Standing>,
     pub(super) summary: XSummary,
 }
@@ -165,14 +170,26 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     /// What whoever ran before has left: since when nobody listens, and what the month has brought.
     async fn remember(&mut self) -> Result<(), Stopped> {
         let log = self.log.clone();
-        if let Some(past) = self.asked(|| last_heard(&log)).await? {
-            self.gaps.begin(past.at, &past.cause, &past.reason);
+        match self.asked(|| last_heard(&log)).await? {
+            Some(past) => self.gaps.begin(past.at, &past.cause, &past.reason),
+            None => self.begin().await?,
         }
         let today = Usage::of_month(self.config.clock.now()).month;
         let usage = self.asked(|| usage(&log, today)).await?;
         self.meter = Meter::new(self.config.limits.clone(), usage);
         self.tell(self.config.clock.now(), false);
         Ok(())
+    }
+
+    /// Notes in the log that it begins, before anything is heard: else who is killed before the log
+    /// has taken anything has never been there.
+    async fn begin(&mut self) -> Result<(), Stopped> {
+        let now = self.config.clock.now();
+        self.begun = Some(now);
+        let (cause, reason) = ("begun", "nothing was heard since the harvest began");
+        let fact = json!({"unheard_since": now, "cause": cause, "reason": reason});
+        self.outbox.push(journal::fact(BEGUN, SOURCE, now, &fact));
+        self.outbox.drain().await.map_err(|_| Stopped)
     }
 
     /// Asks the log until it answers.

@@ -44,10 +44,15 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let mut connection = match self.outbox.meanwhile(opening).await.map_err(|_| Stopped)? {
             Ok(connection) => connection,
             Err(failure) => {
-                self.gaps.failed(&failure.to_string());
+                let reason = failure.to_string();
+                if let Some(begun) = self.begun.take() {
+                    self.gaps.begin(begun, failure.cause(), &reason);
+                }
+                self.gaps.failed(&reason);
                 return Ok((failure, None));
             }
         };
+        self.begun = None;
         self.connected();
         let fact = json!({
             "endpoint": self.endpoint.to_string(),
@@ -190,12 +195,12 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                         let label = if known { tag } else { "other".to_owned() };
                         metrics::counter!(names::X_RULE_POSTS, "rule" => label).increment(1);
                     }
-                    outbox.push(record);
+                    outbox.push_from(record, at);
                     "post"
                 }
                 Found::Notice { record } => {
                     summary.notices += 1;
-                    outbox.push(record);
+                    outbox.push_from(record, at);
                     "notice"
                 }
                 Found::Problems { problems, bytes } => {
@@ -208,7 +213,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                 }
                 Found::Refused { refusal, bytes } => {
                     summary.dead_letters += 1;
-                    outbox.push(refused(at, bytes, None).letter(&refusal, GROUP));
+                    outbox.push_from(refused(at, bytes, None).letter(&refusal, GROUP), at);
                     "refused"
                 }
                 Found::Control(_) | Found::Blank => "control",
@@ -225,7 +230,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             metrics::counter!(names::X_ITEMS, "kind" => "refused").increment(1);
             let now = self.config.clock.now();
             let refused = refused(now, rejected.bytes, Some(rejected.size));
-            self.outbox.push(refused.letter(&rejected.refusal, GROUP));
+            self.outbox.push_from(refused.letter(&rejected.refusal, GROUP), now);
         }
     }
 

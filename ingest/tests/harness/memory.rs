@@ -21,6 +21,9 @@ pub struct MemoryLog {
     clock: Clock,
     /// While it is set, nothing is taken.
     pub closed: Arc<AtomicBool>,
+    /// While it is set, only every second key is taken, as by a log of which partitions are out of
+    /// reach.
+    pub half: Arc<AtomicBool>,
     /// How long a publication takes.
     pub takes: Duration,
 }
@@ -28,7 +31,7 @@ pub struct MemoryLog {
 impl MemoryLog {
     pub fn new(clock: Clock) -> Self {
         let takes = Duration::from_millis(20);
-        Self { topics: Arc::default(), clock, closed: Arc::default(), takes }
+        Self { topics: Arc::default(), clock, closed: Arc::default(), half: Arc::default(), takes }
     }
 
     /// Every record of a topic.
@@ -65,8 +68,11 @@ impl EventLog for MemoryLog {
 
     async fn publish(&self, records: Vec<Outgoing>) -> Vec<Result<Position, LogError>> {
         tokio::time::sleep(self.takes).await;
+        let (closed, half) =
+            (self.closed.load(Ordering::Relaxed), self.half.load(Ordering::Relaxed));
+        let odd = |key: &[u8]| key.last().is_some_and(|digit| digit % 2 == 1);
         let take = |outgoing: Outgoing| {
-            if self.closed.load(Ordering::Relaxed) {
+            if closed || (half && outgoing.key.as_deref().is_some_and(odd)) {
                 let (address, reason) = (self.address(), "closed".to_owned());
                 return Err(LogError::Unreachable { address, reason });
             }
