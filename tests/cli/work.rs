@@ -67,9 +67,13 @@ fn up_goes_on_where_it_stopped() {
     let first = first.says(&["because x.bearer_token is not configured", "http://127.0.0.1"]);
     let posts = |ran: &Ran| ran.json()["documents"]["posts"].as_u64().unwrap();
     assert!(posts(&first) > 0, "{first:?}");
+    let of_month = |ran: &Ran| ran.json()["tasks"]["ingest-x"]["month_posts"].as_u64().unwrap();
+    assert_eq!(of_month(&first), posts(&first), "{first:?}");
     assert!(first.json()["documents"]["features"].as_u64().unwrap() > 0, "{first:?}");
     let second = run(folder, &["up", "--for", "3s", "--output", "json"]).ends(0);
     assert!(posts(&second) > posts(&first), "{first:?} {second:?}");
+    assert_eq!(of_month(&second), posts(&second), "{second:?}");
+    run(folder, &["up", "--take-over", "--for", "1s"]).ends(2).says(&["x.bearer_token"]);
 
     // What came in was written before it ended.
     let verified = run(folder, &["verify", "--output", "json"]).ends(0).json();

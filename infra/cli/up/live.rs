@@ -42,6 +42,8 @@ struct Figures {
     seconds_behind: f64,
     posts: Option<u64>,
     features: Option<u64>,
+    /// What roles find worth knowing, such as the posts that X has delivered and bills.
+    notes: Vec<String>,
     troubles: Vec<String>,
 }
 
@@ -125,13 +127,15 @@ fn figures(report: &LagReport, roles: &[Status]) -> Figures {
         posts_out: out.fold(0.0, |sum, rate| sum + rate),
         lag: report.total.lag,
         seconds_behind: report.total.seconds_behind,
+        notes: roles.iter().filter_map(Status::note).collect(),
         troubles: paused.chain(report.errors.iter().cloned()).collect(),
         ..Figures::default()
     }
 }
 
 fn told(figures: &Figures) -> String {
-    let Figures { posts_in, posts_out, lag, seconds_behind, posts, features, troubles } = figures;
+    let Figures { posts_in, posts_out, lag, seconds_behind, posts, features, notes, troubles } =
+        figures;
     let count = |count: &Option<u64>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
     let mut text = format!(
         "posts/s in {posts_in:.1} out {posts_out:.1} · lag {lag} ({seconds_behind:.1} s) · \
@@ -139,9 +143,9 @@ fn told(figures: &Figures) -> String {
         count(posts),
         count(features),
     );
-    for trouble in troubles {
+    for more in notes.iter().chain(troubles) {
         text.push_str(" · ");
-        text.push_str(trouble);
+        text.push_str(more);
     }
     text
 }
@@ -159,13 +163,15 @@ mod tests {
         for sink in [posts, features] {
             sink.set(State::Paused { reason: "the store refuses the password".to_owned() });
         }
-        let roles = [posts_status, features_status];
+        let (stream, stream_status) = status("ingest-x");
+        stream.note("posts delivered: 7 today".to_owned());
+        let roles = [posts_status, features_status, stream_status];
         let report = LagReport { errors: vec!["no answer".to_owned()], ..LagReport::default() };
         let figures = Figures { posts: Some(7), ..figures(&report, &roles) };
         assert_eq!(
             told(&figures),
             "posts/s in 0.0 out 0.0 · lag 0 (0.0 s) · documents: 7 posts, ? features · \
-             paused: posts, features: the store refuses the password · no answer"
+             posts delivered: 7 today · paused: posts, features: the store refuses the password · no answer"
         );
     }
 }

@@ -15,7 +15,7 @@ use crate::args::duration;
 use crate::compliance;
 use crate::crew::Stage;
 use crate::dashboard;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, WrongUse};
 use crate::folder::Lock;
 use crate::generations;
 use crate::mapreduce;
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// End by itself after this long, such as 30s or 5m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     r#for: Option<Duration>,
+    /// When X says that too many connections are open, end the app's others, whosever they are
+    #[arg(long)]
+    take_over: bool,
     /// Only say what would be started, and where the data would lie
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +51,11 @@ pub async fn run(
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
+    if arguments.take_over && settings.config().x.bearer_token.is_none() {
+        let message = "--take-over is for X itself, and x.bearer_token is not configured: without it \
+                       the built-in simulator is harvested";
+        return Err(WrongUse(message.to_owned()).into());
+    }
     if arguments.dry_run {
         summary::plan(settings)?;
         return Ok(Outcome::Done);
@@ -62,7 +70,8 @@ pub async fn run(
     let before = Summary::begin(&log, settings).await;
 
     let reports = Reports::default();
-    let sources = sources::spawn(&mut service, &log, settings, &reports).await?;
+    let take_over = arguments.take_over;
+    let sources = sources::spawn(&mut service, &log, settings, take_over, &reports).await?;
     let generations = generations::of(settings, &store);
     sink::spawn(&mut service, &log, &store, &generations, &parts::sink(settings), &reports);
     compliance::spawn(&mut service, &log, &generations, settings);

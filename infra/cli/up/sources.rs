@@ -105,7 +105,8 @@ fn x_source(settings: &Settings, simulator: Option<&Running>) -> Source {
     }
 }
 
-/// Starts the simulators that are needed, and the harvest.
+/// Starts the simulators that are needed, and the harvest; with `take_over` other connections of the
+/// app are ended where there are too many.
 ///
 /// # Errors
 /// When a simulator can't listen, or an address makes no sense.
@@ -113,9 +114,10 @@ pub async fn spawn(
     service: &mut Service,
     log: &AnyLog,
     settings: &Settings,
+    take_over: bool,
     reports: &Reports,
 ) -> anyhow::Result<Vec<Source>> {
-    let x = spawn_x(service, log, settings, reports).await?;
+    let x = spawn_x(service, log, settings, take_over, reports).await?;
     let aurin = spawn_aurin(service, log, settings, reports).await?;
     Ok(vec![x, aurin])
 }
@@ -124,10 +126,11 @@ async fn spawn_x(
     service: &mut Service,
     log: &AnyLog,
     settings: &Settings,
+    take_over: bool,
     reports: &Reports,
 ) -> anyhow::Result<Source> {
     let section = &settings.config().x;
-    let (simulator, config) = match &section.bearer_token {
+    let (simulator, mut config) = match &section.bearer_token {
         Some(token) => (None, parts::x(settings, &section.base_url.base, token)?),
         None => {
             let running = x::serve(sim::x_config(settings)).await?;
@@ -135,6 +138,7 @@ async fn spawn_x(
             (Some(running), config)
         }
     };
+    config.take_over = take_over;
     let source = x_source(settings, simulator.as_ref());
     ingest::spawn_x(service, log.clone(), config, reports);
     keep(service, "the simulator of X", simulator);

@@ -30,4 +30,4 @@ pub use failure::Failure;
 pub use kept::Kept;
 pub use meter::{Day, Limits, OfRule, Usage, month_name, usage};
 pub use reconnect::Waits;
-pub use service::{SOURCE, XSummary, run, run_over};
+pub use service::{OfMonth, SOURCE, XSummary, run, run_over};

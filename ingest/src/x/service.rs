@@ -46,7 +46,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct XSummary {
     /// Connections made.
     pub connections: u64,
@@ -58,6 +58,21 @@ pub struct XSummary {
     pub dead_letters: u64,
     /// Whether the log acknowledged everything before the end.
     pub drained: bool,
+    /// What the month has brought, where the log has told.
+    #[serde(flatten)]
+    pub month: Option<OfMonth>,
+}
+
+/// What this month has brought by now, also in earlier runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OfMonth {
+    /// Posts that X bills.
+    pub month_posts: u64,
+    /// What they cost in US dollars, about.
+    pub month_cost_usd: f64,
+    /// How many there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month_cap_posts: Option<u64>,
 }
 
 /// Harvests the stream until `cancel`. Whatever goes wrong is told by `reporter`, and tried again.
@@ -153,6 +168,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         if self.remember().await.is_ok() {
             // That it ends is told by what it did.
             self.follow().await.err();
+            self.summary.month = Some(self.month());
         }
         self.tell(self.config.clock.now(), true);
         self.standing.draining();
@@ -165,6 +181,16 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         };
         self.standing.stopped();
         self.summary
+    }
+
+    fn month(&self) -> OfMonth {
+        let (_, month_posts) = self.meter.posts(self.config.clock.now());
+        let limits = &self.config.limits;
+        OfMonth {
+            month_posts,
+            month_cost_usd: limits.cost_usd(month_posts),
+            month_cap_posts: limits.monthly_cap_posts,
+        }
     }
 
     /// What whoever ran before has left: since when nobody listens, and what the month has brought.

@@ -53,7 +53,8 @@ impl Default for Limits {
 impl Limits {
     /// What so many posts cost, in US dollars, as far as the configured price is right.
     pub fn cost_usd(&self, posts: u64) -> f64 {
-        posts as f64 * self.price_per_post_usd
+        // Sums of prices have no more places than a price has.
+        (posts as f64 * self.price_per_post_usd * 1e6).round() / 1e6
     }
 
     fn warns_at(&self, cap: u64) -> u64 {
