@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowerbird_ingest::Renewal;
-use bowerbird_ingest::x::{Limits, OutboxConfig, XConfig, XSummary, run_over, usage};
+use bowerbird_ingest::x::{Clock, Limits, OutboxConfig, XConfig, XSummary, run_over, usage};
 use bowerbird_sim::x::{Config, Ending, Faults, Heard, LineFeed, Step};
 use bowerbird_stream::status::{State, Status, status};
 use bowerbird_stream::topic;
 use bowerbird_testbed::random::Random;
 use harness::inside::Inside;
 use harness::memory::MemoryLog;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -370,6 +370,9 @@ async fn what_was_missed_is_filled_in_where_the_plan_has_that() {
     let script = vec![
         Step::Last { lasts: MINUTE, ending: Ending::Reset },
         Step::Refuse { status: 429, headers: Vec::new(), body: String::new() },
+        Step::Refuse { status: 429, headers: Vec::new(), body: String::new() },
+        // It breaks before it has filled in all of it.
+        Step::Serve { posts: 10, ending: Ending::Reset },
     ];
     let mut bed = Bed::new(Config { live: true, rate: 1.0, script, ..Config::default() });
     bed.config.backfill_minutes = 5;
@@ -440,4 +443,32 @@ async fn a_harvest_that_is_not_let_in_has_a_gap_from_its_very_beginning() {
         assert_eq!(bed.log.journal("stream.begun").len(), 1);
         client.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_hides_no_gap() {
+    let mut bed = Bed::new(Config { live: true, rate: 1.0, ..Config::default() });
+    let client = bed.start();
+    sleep(MINUTE).await;
+    client.stop().await;
+    // An hour earlier by its clock, which then goes on.
+    let clock = bed.x.clock();
+    let hour = SignedDuration::from_hours(1);
+    bed.config.clock = Clock::new(move || clock.now() - hour);
+    let client = bed.start();
+    sleep(MINUTE).await;
+    client.kill().await;
+    let killed = bed.config.clock.now();
+    sleep(MINUTE).await;
+    let client = bed.start();
+    sleep(MINUTE).await;
+    client.stop().await;
+    let gaps = bed.log.journal("stream.gap");
+    let gap = gaps.last().unwrap();
+    let time = |name: &str| -> Timestamp { gap[name].as_str().unwrap().parse().unwrap() };
+    assert!(
+        time("from") <= killed && time("to") >= killed + SignedDuration::from_secs(60),
+        "{gap}"
+    );
+    assert_eq!(gap["cause"], "killed");
 }

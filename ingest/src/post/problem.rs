@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::scalar::Scalar;
 use super::shape::ProblemNote;
 
+/// The most that is kept of what is said of a problem, in characters.
+const MAX_TEXT: usize = 500;
+/// The most problems of one answer that are kept.
+const MAX_PROBLEMS: usize = 10;
+
 /// One problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -45,25 +50,26 @@ pub fn of_body(body: &[u8]) -> Vec<Problem> {
         let own = of_note(&body.own);
         return if own == Problem::default() { Vec::new() } else { vec![own] };
     }
-    body.errors.iter().map(of_note).collect()
+    body.errors.iter().take(MAX_PROBLEMS).map(of_note).collect()
 }
 
 /// The problems of an `errors` list; what is no problem in it is passed over.
 pub(super) fn of_list(errors: &str) -> Vec<Problem> {
     serde_json::from_str::<Vec<ProblemNote<'_>>>(errors)
-        .map(|notes| notes.iter().map(of_note).collect())
+        .map(|notes| notes.iter().take(MAX_PROBLEMS).map(of_note).collect())
         .unwrap_or_default()
 }
 
 fn of_note(note: &ProblemNote<'_>) -> Problem {
+    let bounded = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
     let first = |candidates: [&Scalar<'_>; 2]| {
-        candidates.iter().find_map(|scalar| scalar.text()).unwrap_or_default().to_owned()
+        bounded(candidates.iter().find_map(|scalar| scalar.text()).unwrap_or_default())
     };
     let kind = note.kind.text().unwrap_or_default();
     Problem {
         title: first([&note.title, &note.message]),
-        detail: note.detail.text().unwrap_or_default().to_owned(),
-        kind: kind.rsplit('/').next().unwrap_or_default().to_owned(),
+        detail: bounded(note.detail.text().unwrap_or_default().trim()),
+        kind: bounded(kind.rsplit('/').next().unwrap_or_default()),
         issue: first([&note.disconnect_type, &note.connection_issue]),
     }
 }
@@ -88,6 +94,9 @@ mod tests {
         assert_eq!(problems[0].issue, "UpstreamOperationalDisconnect");
         assert_eq!(problems[1].text(), "old");
 
+        let long = format!("[{{}},{{\"detail\":\" {}\"}}]", "x".repeat(5_000));
+        assert_eq!(of_list(&long)[1].detail.len(), MAX_TEXT);
+        assert_eq!(of_list(&format!("[{}{{}}]", "{},".repeat(50))).len(), MAX_PROBLEMS);
         for none in ["", "<html>", "{}", "[]", "{\"errors\":3}"] {
             assert_eq!(of_body(none.as_bytes()), Vec::new(), "{none}");
         }

@@ -29,12 +29,16 @@ pub struct Gap {
 
 /// Keeps account of when the stream was not heard.
 #[derive(Clone, Debug, Default)]
-pub struct Gaps(Option<Gap>);
+pub struct Gaps {
+    open: Option<Gap>,
+    /// From when on X was asked to fill in, by a connection that may break before it has.
+    asked_from: Option<Timestamp>,
+}
 
 impl Gaps {
     /// Nothing was heard after `from`. A gap that is open already has its beginning.
     pub fn begin(&mut self, from: Timestamp, cause: &str, reason: &str) {
-        self.0.get_or_insert_with(|| Gap {
+        self.open.get_or_insert_with(|| Gap {
             from,
             to: from,
             cause: cause.to_owned(),
@@ -47,7 +51,7 @@ impl Gaps {
 
     /// It was tried in vain to end it.
     pub fn failed(&mut self, why: &str) {
-        if let Some(gap) = &mut self.0 {
+        if let Some(gap) = &mut self.open {
             gap.failed += 1;
             gap.last_failure = Some(why.to_owned());
         }
@@ -55,9 +59,10 @@ impl Gaps {
 
     /// How many of the `allowed` minutes to ask for, when connecting at `now`.
     pub fn backfill(&mut self, allowed: u8, now: Timestamp) -> u8 {
-        let Some(gap) = &mut self.0 else { return 0 };
+        let Some(gap) = &mut self.open else { return 0 };
+        let from = self.asked_from.map_or(gap.from, |asked| asked.min(gap.from));
         // A part of a minute is filled in by a whole one.
-        let minutes = (now.duration_since(gap.from).as_millis().max(1) + 59_999) / 60_000;
+        let minutes = (now.duration_since(from).as_millis().max(1) + 59_999) / 60_000;
         gap.backfill_minutes =
             allowed.min(u8::try_from(minutes.min(BACKFILL_WINDOW)).unwrap_or_default());
         gap.backfill_minutes
@@ -65,12 +70,21 @@ impl Gaps {
 
     /// Since when nothing was heard, if that is so.
     pub fn since(&self) -> Option<Timestamp> {
-        self.0.as_ref().map(|gap| gap.from)
+        self.open.as_ref().map(|gap| gap.from)
     }
 
     /// Something was heard: the gap that this ends.
     pub fn heard(&mut self, at: Timestamp) -> Option<Gap> {
-        self.0.take().map(|gap| Gap { to: at.max(gap.from), ..gap })
+        let gap = self.open.take()?;
+        if gap.backfill_minutes > 0 {
+            self.asked_from.get_or_insert(gap.from);
+        }
+        Some(Gap { to: at.max(gap.from), ..gap })
+    }
+
+    /// A connection has lasted so long that it has filled in what it was asked to.
+    pub fn filled(&mut self) {
+        self.asked_from = None;
     }
 }
 

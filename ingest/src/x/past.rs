@@ -38,11 +38,14 @@ struct Fact {
     reason: Option<String>,
 }
 
-/// When the stream was last heard; nothing when nobody has listened before.
+/// When the stream was last heard, seen from `now`; nothing when nobody has listened before.
 ///
 /// # Errors
 /// When the log can't be read.
-pub async fn last_heard<L: EventLog>(log: &L) -> Result<Option<LastHeard>, LogError> {
+pub async fn last_heard<L: EventLog>(
+    log: &L,
+    now: Timestamp,
+) -> Result<Option<LastHeard>, LogError> {
     let Some((time, said)) = newest(log, topic::JOURNAL, &BTreeMap::new(), fact).await? else {
         return Ok(None);
     };
@@ -50,16 +53,19 @@ pub async fn last_heard<L: EventLog>(log: &L) -> Result<Option<LastHeard>, LogEr
         return Ok(Some(said));
     }
     let floor = log.offsets_at(topic::POSTS, time).await?;
+    // What came before a clock was set back says nothing of what came after.
+    let arrival = |record: &Record| arrival(record).filter(|(arrived, _)| *arrived <= now);
     let post = newest(log, topic::POSTS, &floor, arrival).await?;
     Ok(Some(LastHeard {
-        at: post.map_or(time, |(_, whole_before)| whole_before.max(time)),
+        at: post.map_or(time, |whole_before| whole_before.max(time)),
         cause: KILLED.to_owned(),
         reason: WITHOUT_A_WORD.to_owned(),
     }))
 }
 
-/// A fact about the stream: its time, and since when nothing was heard, if it says so.
-fn fact(record: &Record) -> Option<(Timestamp, Option<LastHeard>)> {
+/// A fact about the stream: its place in the journal, which has one partition and is right also where
+/// a clock was set back; its time, and since when nothing was heard, if it says so.
+fn fact(record: &Record) -> Option<(i64, (Timestamp, Option<LastHeard>))> {
     let event = record.view().ok().filter(|event| event.source == SOURCE)?;
     // After a gap it was heard. A connection says of itself whether it was one that ended a gap.
     if ![BEGUN, "stream.connected", "stream.disconnected", "stream.gap"]
@@ -73,7 +79,7 @@ fn fact(record: &Record) -> Option<(Timestamp, Option<LastHeard>)> {
         cause: fact.cause.unwrap_or_else(|| KILLED.to_owned()),
         reason: fact.reason.unwrap_or_else(|| WITHOUT_A_WORD.to_owned()),
     });
-    Some((event.time, said))
+    Some((record.position.offset, (event.time, said)))
 }
 
 /// When a post of the stream arrived, and before which time nothing is missing: what travelled with it
@@ -85,12 +91,12 @@ fn arrival(record: &Record) -> Option<(Timestamp, Timestamp)> {
 }
 
 /// Of what `pick` finds the newest, looked for from the end of a topic; not before `floor`.
-async fn newest<L: EventLog, T>(
+async fn newest<L: EventLog, K: Ord, T>(
     log: &L,
     topic: &str,
     floor: &BTreeMap<i32, i64>,
-    pick: impl Fn(&Record) -> Option<(Timestamp, T)>,
-) -> Result<Option<(Timestamp, T)>, LogError> {
+    pick: impl Fn(&Record) -> Option<(K, T)>,
+) -> Result<Option<T>, LogError> {
     let extents = log.extents(topic).await?;
     let mut window = WINDOW;
     loop {
@@ -104,7 +110,7 @@ async fn newest<L: EventLog, T>(
         let ranges = ranges.collect();
         let config = ConsumerConfig::new("bowerbird-x-past");
         let mut reader = RangeReader::new(log, ranges, config).await?;
-        let mut best: Option<(Timestamp, T)> = None;
+        let mut best: Option<(K, T)> = None;
         while let Some(records) = reader.next(TAKE).await? {
             for found in records.iter().filter_map(&pick) {
                 if best.as_ref().is_none_or(|best| best.0 <= found.0) {
@@ -113,7 +119,7 @@ async fn newest<L: EventLog, T>(
             }
         }
         if best.is_some() || whole {
-            return Ok(best);
+            return Ok(best.map(|(_, found)| found));
         }
         window = window.saturating_mul(GROWTH);
     }

@@ -196,7 +196,8 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     /// What whoever ran before has left: since when nobody listens, and what the month has brought.
     async fn remember(&mut self) -> Result<(), Stopped> {
         let log = self.log.clone();
-        match self.asked(|| last_heard(&log)).await? {
+        let clock = self.config.clock.clone();
+        match self.asked(|| last_heard(&log, clock.now())).await? {
             Some(past) => self.gaps.begin(past.at, &past.cause, &past.reason),
             None => self.begin().await?,
         }
@@ -223,13 +224,18 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     where
         F: Future<Output = Result<T, LogError>>,
     {
-        let trouble = self.standing.on_trouble();
-        let notify = |error: &LogError, _: Duration| trouble(Some(error));
+        let (trouble, mut troubled) = (self.standing.on_trouble(), false);
+        let notify = |error: &LogError, _: Duration| {
+            troubled = true;
+            trouble(Some(error));
+        };
         let judge = |_: &LogError| Verdict::Again { after: None };
         let policy = RetryPolicy::default();
         let asking = retry(&policy, judge, notify, ask);
         let answer = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
-        trouble(None);
+        if troubled {
+            trouble(None);
+        }
         // Without a bound of tries it does not give up.
         answer.map_err(|_| Stopped)
     }

@@ -23,6 +23,8 @@ use crate::record::{ITEM_REFUSED, Refused};
 const HELD_FOR: Duration = Duration::from_secs(1);
 /// Two items at the same time, or a clock that is set a little: each arrival is later than the last.
 const STEADY: SignedDuration = SignedDuration::from_secs(1);
+/// A connection that has lasted so long has filled in what it was asked to.
+const FILLED_AFTER: Duration = Duration::from_secs(60);
 /// So many rules have a metric of their own.
 const MAX_LABELS: usize = 100;
 
@@ -30,6 +32,7 @@ const MAX_LABELS: usize = 100;
 #[derive(Default)]
 struct Given {
     posts: u64,
+    /// What the server said of problems after the last post: why it ends, if it ends.
     problems: Vec<Problem>,
     /// When the last item arrived.
     last_item: Option<Timestamp>,
@@ -74,6 +77,9 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let first_byte = connection.watch.seen().first_byte;
         if let Some(at) = first_byte {
             self.heard(at);
+        }
+        if begun.elapsed() >= FILLED_AFTER {
+            self.gaps.filled();
         }
         let now = self.config.clock.now();
         let failure = match ended {
@@ -185,6 +191,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             let kind = match found {
                 Found::Post { record, .. } => {
                     given.posts += 1;
+                    given.problems.clear();
                     summary.posts += 1;
                     let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
                     let id = id.and_then(|id| id.parse().ok()).unwrap_or_default();
@@ -208,7 +215,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                     tracing::warn!(%said, "the stream reports problems");
                     let fact = json!({"problems": problems});
                     outbox.push(journal::fact("stream.problem", SOURCE, at, &fact));
-                    given.problems.extend(problems);
+                    given.problems = problems;
                     "problem"
                 }
                 Found::Refused { refusal, bytes } => {
