@@ -99,6 +99,7 @@ async fn what_x_says_it_has_not_done_is_no_success() {
         ("200 OK", NOT_TAKEN, "answered 200 to the end of rules: Invalid Request: The `add` field"),
         ("200 OK", not_all, "1 of 2 rules were not deleted"),
         ("500 Internal Server Error", "", "try again in a while"),
+        ("404 Not Found", "", "check x.base_url"),
         ("200 OK", "", "can't be read"),
     ] {
         let api = answering(&mut tasks, [(status, answer)]).await;

@@ -26,6 +26,7 @@ pub use notice::About;
 pub use problem::Problem;
 pub use reader::Reader;
 pub(crate) use scalar::Scalar;
+pub(crate) use shape::Object;
 
 /// Where and when something was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

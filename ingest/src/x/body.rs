@@ -163,6 +163,14 @@ impl ItemBody {
         Ok(whole)
     }
 
+    /// The last item of a connection that ended well, where nothing is missing of it but the feed.
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.lines.take_whole()?;
+        let mut seen = self.watch.seen();
+        seen.last_line = seen.last_byte;
+        Some(rest)
+    }
+
     fn end(&mut self) {
         self.done = true;
         self.watch.seen().incomplete_bytes = self.lines.left();
@@ -191,8 +199,9 @@ impl Body for ItemBody {
             };
             let taken = match piece {
                 None => {
+                    let rest = this.rest();
                     this.end();
-                    break;
+                    return Poll::Ready(rest.map(Ok));
                 }
                 Some(piece) => piece.and_then(|piece| this.take(&piece)),
             };
@@ -262,6 +271,19 @@ mod tests {
         // What was cut off began when the last line had ended.
         assert_eq!(seen.heard_until(), seen.last_line);
     }
+
+    #[tokio::test]
+    async fn a_last_item_that_is_whole_needs_no_feed() {
+        let watch = Watch::default();
+        let pieces = ["{1}\n{\"a", "\":2}"].map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
+        let mut body = body(Box::pin(stream::iter(pieces)), &watch);
+        assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{1}\r\n"))));
+        assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"{\"a\":2}\r\n"))));
+        assert_eq!(next(&mut body).await, None);
+        let seen = watch.seen();
+        assert_eq!((seen.incomplete_bytes, seen.heard_until()), (0, seen.last_byte));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_held_back_is_no_silence_and_is_old_until_something_new_comes() {
         let watch = Watch::default();

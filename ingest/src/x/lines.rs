@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
 
-use crate::post::{Refusal, reason};
+use crate::post::{Object, Refusal, reason};
 
 /// How much is kept of an item that is too large.
 const KEPT_BYTES: usize = 64 << 10;
@@ -81,6 +82,15 @@ impl Lines {
         }
     }
 
+    /// The line under way, if it is whole but for its end: an object that is closed.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let closed =
+            self.passed == 0 && serde_json::from_slice::<Object<IgnoredAny>>(&self.line).is_ok();
+        let mut line = closed.then(|| self.line.split())?;
+        line.extend_from_slice(b"\r\n");
+        Some(line.freeze())
+    }
+
     /// The size of the line under way.
     pub fn left(&self) -> usize {
         self.passed.max(self.line.len())
@@ -115,6 +125,25 @@ mod tests {
             prop_assert_eq!(out, expected.as_bytes());
             prop_assert_eq!(rejected.len(), pairs().filter(|pair| !fits(pair)).count());
             prop_assert_eq!(reader.left(), 0);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_whole_when_its_object_is_closed() {
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(30));
+        for (text, whole) in [
+            ("{\"a\":1}", true),
+            ("{\"a\":1} \r", true),
+            ("{\"a\":1", false),
+            ("7", false),
+            ("", false),
+            (&long, false),
+        ] {
+            let (mut reader, mut rejected) = (Lines::new(20), VecDeque::new());
+            assert!(reader.take(text.as_bytes(), &mut rejected).is_empty());
+            let expected = whole.then(|| Bytes::from(format!("{text}\r\n")));
+            assert_eq!(reader.take_whole(), expected, "{text}");
+            assert_eq!(reader.left(), if whole { 0 } else { text.len() });
         }
     }
 

@@ -187,6 +187,10 @@ impl Failures {
                 "X does not take the request: check the fields and expansions in x, and that \
                  x.backfill_minutes is 0 unless the plan has backfill",
             ),
+            (_, 300..400 | 404) => (
+                doubled(waits.http_first, waits.http_max, &mut self.http),
+                "there is no stream at this address: check x.base_url",
+            ),
             (_, 1..) => (doubled(waits.http_first, waits.http_max, &mut self.http), ""),
             (_, 0) => {
                 let after = waits.network_step.saturating_mul(self.network);
@@ -365,6 +369,8 @@ mod tests {
             (http(400), "fields"),
             (http(402), "credits"),
             (http(409), "no rules"),
+            (http(404), "x.base_url"),
+            (http(301), "x.base_url"),
             (http(429), "rate limit"),
             (said(429, "TooManyConnections"), "--take-over"),
             (http(500), "answered 500"),
