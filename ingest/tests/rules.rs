@@ -1,5 +1,7 @@
 //! The rules of the stream, against the simulator over real HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::VecDeque;
 
 use bowerbird_ingest::x::rules::{Api, Plan, Present, Rule, RulesError};

@@ -340,6 +340,22 @@ async fn the_months_cap_pauses_and_says_so_and_the_next_month_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cap_that_was_raised_lets_it_go_on_and_is_warned_of_anew() {
+    let mut bed = Bed::new(Config { live: true, rate: 1.0, ..Config::default() });
+    let with = |cap| Limits { monthly_cap_posts: Some(cap), ..Limits::default() };
+    for (cap, warnings, caps) in [(100, 1, 1), (100, 1, 1), (200, 2, 2)] {
+        bed.config.limits = with(cap);
+        let client = bed.start();
+        sleep(5 * MINUTE).await;
+        client.kill().await;
+        let told = |kind: &str| bed.log.journal(kind).len();
+        assert_eq!((told("usage.warning"), told("usage.capped")), (warnings, caps), "{cap}");
+        assert_eq!(bed.log.records(topic::POSTS).len(), cap as usize);
+    }
+    assert_eq!(bed.log.journal("usage.uncapped").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_out_of_reach_holds_reading_back_and_x_may_lose_patience() {
     let mut bed = Bed::new(Config { live: true, rate: 5.0, ..Config::default() });
     bed.config.outbox.max_in_flight_bytes = 16 << 10;

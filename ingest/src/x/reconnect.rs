@@ -187,7 +187,7 @@ impl Failures {
                 "X does not take the request: check the fields and expansions in x, and that \
                  x.backfill_minutes is 0 unless the plan has backfill",
             ),
-            (_, 300..400 | 404) => (
+            (_, 300..=399 | 404) => (
                 doubled(waits.http_first, waits.http_max, &mut self.http),
                 "there is no stream at this address: check x.base_url",
             ),

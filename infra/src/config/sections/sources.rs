@@ -16,7 +16,8 @@ pub struct XSection {
     pub base_url: HttpUrl,
     /// The app-only bearer token. Without one, `bowerbird up` harvests the built-in simulator.
     pub bearer_token: Option<Secret>,
-    /// A file that holds the bearer token, such as a Docker secret.
+    /// A file that holds the bearer token, such as a Docker secret. While X refuses the token, it is
+    /// read again.
     #[schemars(example = &"/run/secrets/x_bearer_token")]
     pub bearer_token_file: Option<PathBuf>,
     /// `tweet.fields` to ask for.
@@ -77,7 +78,7 @@ pub struct AurinSection {
     pub user: Option<String>,
     /// The password towards the WFS; AURIN's expire after 90 days.
     pub password: Option<Secret>,
-    /// A file that holds the password, such as a Docker secret.
+    /// A file that holds the password, such as a Docker secret; read again before each poll.
     #[schemars(example = &"/run/secrets/aurin_password")]
     pub password_file: Option<PathBuf>,
     /// Features asked for in one page; servers may give fewer.

@@ -27,7 +27,8 @@ pub struct Usage {
     /// Its first day.
     pub month: Date,
     pub(super) count: Count,
-    pub(super) warned: bool,
+    /// Of which cap it was warned last.
+    pub(super) warned: Option<u64>,
     pub(super) capped: bool,
     /// The last day of which was told, and how much of it had been delivered.
     pub(super) told: Option<(Date, u64)>,
@@ -41,11 +42,16 @@ struct Counted {
     of_day: Day,
 }
 
+#[derive(Deserialize)]
+struct Warned {
+    cap_posts: u64,
+}
+
 impl Usage {
     /// The month of this day, as long as nothing is known of it.
     pub fn empty(day: Date) -> Self {
         let month = day.first_of_month();
-        Self { month, count: Count::default(), warned: false, capped: false, told: None }
+        Self { month, count: Count::default(), warned: None, capped: false, told: None }
     }
 
     /// The month in which this time is, as long as nothing is known of it.
@@ -67,7 +73,10 @@ impl Usage {
     fn fact(&mut self, event: &EventView<'_>) {
         let of_month = day_of(event.time).first_of_month() == self.month;
         match event.kind.as_str() {
-            WARNING if of_month => self.warned = true,
+            WARNING if of_month => {
+                let warned = serde_json::from_slice::<Warned>(event.value.unwrap_or_default());
+                self.warned = warned.ok().map(|warned| warned.cap_posts);
+            }
             CAPPED if of_month => self.capped = true,
             UNCAPPED if of_month => self.capped = false,
             COUNTED => {

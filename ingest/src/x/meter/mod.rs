@@ -84,6 +84,8 @@ impl Meter {
     /// A meter that goes on from what the log says of the month in which `usage` is.
     pub fn new(limits: Limits, usage: Usage) -> Self {
         let Usage { month, warned, capped, told, count } = usage;
+        // A warning of a cap that was lower is none of this one.
+        let warned = warned.is_some() && warned == limits.monthly_cap_posts;
         Self {
             limits,
             count,

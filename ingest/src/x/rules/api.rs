@@ -68,7 +68,7 @@ pub enum RulesError {
 fn advice(status: u16, wait: Option<u64>) -> String {
     match (status, wait) {
         (401, _) => "; check x.bearer_token, and the app in X's console".to_owned(),
-        (300..400 | 404, _) => "; there are no rules at this address: check x.base_url".to_owned(),
+        (300..=399 | 404, _) => "; there are no rules at this address: check x.base_url".to_owned(),
         (403, _) => "; check the app's access in X's console".to_owned(),
         (429, Some(wait)) => {
             format!("; the rate limit of this token is used up, try again in {wait} s")
