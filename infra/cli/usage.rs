@@ -24,8 +24,10 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Report {
     month: String,
-    /// Posts as X bills them: each once for each UTC day on which it came.
+    /// Posts, each once for each UTC day on which it came.
     posts: u64,
+    /// Beside them, those that only came along because others refer to them, which X bills as well.
+    included: u64,
     /// How often a post was delivered, also again.
     deliveries: u64,
     cost_usd: f64,
@@ -39,6 +41,8 @@ struct Report {
 struct OfDay {
     day: String,
     posts: u64,
+    /// Beside them, those that only came along because others refer to them, which X bills as well.
+    included: u64,
     deliveries: u64,
     cost_usd: f64,
     /// A post that matched several rules stands in each.
@@ -91,8 +95,9 @@ impl Report {
             .map(|(date, day)| OfDay {
                 day: date.to_string(),
                 posts: day.posts,
+                included: day.included,
                 deliveries: day.deliveries,
-                cost_usd: limits.cost_usd(day.posts),
+                cost_usd: limits.cost_usd(day.billed()),
                 rules: day
                     .rules
                     .iter()
@@ -104,8 +109,9 @@ impl Report {
         Self {
             month: x::month_name(usage.month),
             posts,
+            included: usage.billed() - posts,
             deliveries: days.iter().map(|day| day.deliveries).sum(),
-            cost_usd: limits.cost_usd(posts),
+            cost_usd: limits.cost_usd(usage.billed()),
             cap_posts: cap,
             used_percent: cap.map(|cap| 100.0 * posts as f64 / cap.max(1) as f64),
             days,
@@ -114,7 +120,7 @@ impl Report {
 
     fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for OfDay { day, posts, deliveries, cost_usd, rules } in &self.days {
+        for OfDay { day, posts, included, deliveries, cost_usd, rules } in &self.days {
             rows.extend(rules.iter().map(|Matched { id, of_rule }| Row {
                 day: day.clone(),
                 rule: id.clone(),
@@ -123,6 +129,16 @@ impl Report {
                 deliveries: None,
                 cost_usd: None,
             }));
+            if *included > 0 {
+                rows.push(Row {
+                    day: day.clone(),
+                    rule: "included".to_owned(),
+                    tag: String::new(),
+                    posts: *included,
+                    deliveries: None,
+                    cost_usd: None,
+                });
+            }
             rows.push(Row::total(day, *posts, *deliveries, *cost_usd));
         }
         rows.push(Row::total(&self.month, self.posts, self.deliveries, self.cost_usd));
@@ -132,8 +148,12 @@ impl Report {
     fn told(&self) -> String {
         let used = self.cap_posts.zip(self.used_percent);
         let used = used.map(|(cap, percent)| format!(", {percent:.1} % of its {cap}"));
+        let included = match self.included {
+            0 => String::new(),
+            some => format!(", and {some} that others refer to"),
+        };
         format!(
-            "{} posts in {}{}, about {:.2} US$\n",
+            "{} posts in {}{}{included}, about {:.2} US$\n",
             self.posts,
             self.month,
             used.unwrap_or_default(),

@@ -65,8 +65,11 @@ fn what_a_stream_brings_is_counted_and_capped_also_after_a_kill() {
     let told = usage();
     assert_eq!((&told["posts"], &told["deliveries"]), (&posts.into(), &posts.into()), "{told}");
     assert_eq!(told["days"][0]["rules"][0]["posts"], told["days"][0]["posts"], "{told}");
+    let along = told["included"].as_u64().unwrap();
+    assert!(along > 0 && told["cost_usd"].as_f64().unwrap() > 0.005 * posts as f64, "{told}");
     let rows = run(folder, &["usage", "--output", "csv"]).ends(0).out;
     assert!(rows.starts_with("day,rule,tag,posts,") && rows.contains(",australia,"), "{rows}");
+    assert!(rows.contains(&format!(",included,,{along},")), "{rows}");
     let text = run(folder, &["usage", "--month", "2020-02"]).ends(0).out;
     assert!(text.contains("0 posts in 2020-02"), "{text}");
     run(folder, &["usage", "--month", "soon"]).ends(2).says(&["2026-11"]);

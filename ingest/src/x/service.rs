@@ -66,9 +66,9 @@ pub struct XSummary {
 /// What this month has brought by now, also in earlier runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OfMonth {
-    /// Posts that X bills.
+    /// Posts, each once a day.
     pub month_posts: u64,
-    /// What they cost in US dollars, about.
+    /// What X bills for it in US dollars, about.
     pub month_cost_usd: f64,
     /// How many there may be.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,12 +184,11 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     }
 
     fn month(&self) -> OfMonth {
-        let (_, month_posts) = self.meter.posts(self.config.clock.now());
-        let limits = &self.config.limits;
+        let now = self.config.clock.now();
         OfMonth {
-            month_posts,
-            month_cost_usd: limits.cost_usd(month_posts),
-            month_cap_posts: limits.monthly_cap_posts,
+            month_posts: self.meter.posts(now).1,
+            month_cost_usd: self.meter.cost_usd(now),
+            month_cap_posts: self.config.limits.monthly_cap_posts,
         }
     }
 
@@ -352,7 +351,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let (today, month) = self.meter.posts(now);
         metrics::gauge!(names::X_DAY_POSTS).set(today as f64);
         metrics::gauge!(names::X_MONTH_POSTS).set(month as f64);
-        metrics::gauge!(names::X_MONTH_COST).set(self.config.limits.cost_usd(month));
+        metrics::gauge!(names::X_MONTH_COST).set(self.meter.cost_usd(now));
         if let Some(cap) = self.config.limits.monthly_cap_posts {
             metrics::gauge!(names::X_MONTH_CAP).set(cap as f64);
         }

@@ -40,14 +40,16 @@ pub struct XSection {
     #[schemars(range(min = 65_536, max = 104_857_600))]
     pub max_item_bytes: usize,
     /// The most posts that the stream may bring in a month of UTC; when they are used up, it pauses
-    /// until the month ends. Without one, it brings as many as come.
+    /// until the month ends. Without one, it brings as many as come. What only comes along because posts
+    /// refer to it is not in it: X bills it too, and `bowerbird usage` shows it.
     #[schemars(range(min = 1), example = &3_000_000)]
     pub monthly_cap_posts: Option<u64>,
     /// At how many percent of that the journal and the logs warn.
     #[schemars(range(min = 1, max = 100))]
     pub warn_at_percent: u8,
     /// What a post costs, in US dollars, for the estimate of `bowerbird usage`. X bills a post once for
-    /// each UTC day on which it delivers it; what it may bill beside posts is not in the estimate.
+    /// each UTC day on which it delivers it, also one that only comes along because another refers to it;
+    /// what it may bill beside posts, such as users, is not in the estimate.
     #[schemars(range(min = 0.0, max = 1_000.0))]
     pub price_per_post_usd: f64,
     /// The rules that the stream shall have, one `[[x.rules]]` each; `bowerbird rules sync` brings

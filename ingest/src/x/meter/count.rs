@@ -1,13 +1,15 @@
 //! What is counted: posts by UTC day and rule.
 //!
 //! X bills a post once for each UTC day on which it delivers it, however often and by however many
-//! rules. So that is what a post counts here: once in the day's total, and once for each rule that
-//! it matched. A post that is filled in again on the same day counts as a delivery alone; one that
+//! rules; also one that only comes along because another refers to it, which is counted by itself. So
+//! that is what a post counts here: once in the day's total, and once for each rule that it matched. A
+//! post that is filled in again on the same day counts as a delivery alone; one that
 //! comes again on the next day is billed, and counted, again.
 //!
-//! Source: X developer documentation, "Usage and Billing", deduplication.
+//! Source: X developer documentation, "Usage and Billing", deduplication; "Pricing", charged per
+//! resource returned in the response, as X's emulator counts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -25,12 +27,22 @@ const MAX_RULES: usize = 5_000;
 /// The posts of one UTC day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
-    /// Posts, each once: what X bills.
+    /// Posts, each once.
     pub posts: u64,
+    /// Beside them, each once, those that only came along because others refer to them.
+    #[serde(default)]
+    pub included: u64,
     /// How often a post was delivered, also again.
     pub deliveries: u64,
     /// Of the posts, those that matched each rule, by the rule's id.
     pub rules: BTreeMap<String, OfRule>,
+}
+
+impl Day {
+    /// What X bills, in posts.
+    pub fn billed(&self) -> u64 {
+        self.posts + self.included
+    }
 }
 
 /// The posts of one rule.
@@ -49,7 +61,8 @@ pub struct Count {
     pub days: BTreeMap<Date, Day>,
     /// When the last of them came.
     pub counted_to: Option<Timestamp>,
-    recent: BTreeSet<(Date, u64)>,
+    /// Whether each has come by itself, not only with others.
+    recent: BTreeMap<(Date, u64), bool>,
     order: VecDeque<(Date, u64)>,
 }
 
@@ -59,6 +72,39 @@ pub struct Count {
 struct Item<'a> {
     #[serde(borrow)]
     matching_rules: Vec<Rule<'a>>,
+}
+
+/// Of an item, what comes along; read by itself, so that it can be odd and the rules are counted.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Along<'a> {
+    #[serde(borrow)]
+    includes: Includes<'a>,
+}
+
+/// What others refer to, by its old name and its new one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Includes<'a> {
+    #[serde(borrow)]
+    tweets: Vec<Included<'a>>,
+    #[serde(borrow)]
+    posts: Vec<Included<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Included<'a> {
+    #[serde(borrow)]
+    id: Scalar<'a>,
+}
+
+/// What is new of a post on its day.
+struct New {
+    /// It has not come at all.
+    billed: bool,
+    /// It has not come by itself.
+    by_itself: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,14 +125,21 @@ impl Count {
     /// Counts a post that arrived at `at`: its id and its item. Gives the rules that it matched if it
     /// counts, and is not one that came before on that day.
     pub fn add(&mut self, at: Timestamp, id: u64, item: &[u8]) -> Option<Vec<OfRule>> {
-        let new = self.remember(at, id);
+        let new = self.remember(at, id, true);
+        let along = included(item);
+        let along = along.into_iter().filter(|id| self.remember(at, *id, false).billed).count();
         self.counted_to = self.counted_to.max(Some(at));
         let day = self.days.entry(day_of(at)).or_default();
         day.deliveries += 1;
-        if !new {
+        day.included += along as u64;
+        if !new.by_itself {
             return None;
         }
         day.posts += 1;
+        if !new.billed {
+            // Until now it had only come along.
+            day.included = day.included.saturating_sub(1);
+        }
         // Whatever else the item is: it was delivered, and is billed.
         let Item { matching_rules } = serde_json::from_slice(item).unwrap_or_default();
         let mut matched = BTreeMap::new();
@@ -109,25 +162,50 @@ impl Count {
         Some(matched.into_iter().map(count).collect())
     }
 
-    /// Notes that a post has come, counted already; whether it was not known yet.
-    pub fn remember(&mut self, at: Timestamp, id: u64) -> bool {
-        let entry = (day_of(at), id);
-        if !self.recent.insert(entry) {
-            return false;
+    /// Notes that a post has come, with what came along; counted already.
+    pub fn recall(&mut self, at: Timestamp, id: u64, item: &[u8]) {
+        self.remember(at, id, true);
+        for id in included(item) {
+            self.remember(at, id, false);
         }
+    }
+
+    fn remember(&mut self, at: Timestamp, id: u64, by_itself: bool) -> New {
+        let entry = (day_of(at), id);
+        if let Some(before) = self.recent.get_mut(&entry) {
+            let new = by_itself && !*before;
+            *before |= by_itself;
+            return New { billed: false, by_itself: new };
+        }
+        self.recent.insert(entry, by_itself);
         self.order.push_back(entry);
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
             self.recent.remove(&oldest);
         }
-        true
+        New { billed: true, by_itself }
     }
 
     /// The posts of the month in which `day` is.
     pub fn month(&self, day: Date) -> u64 {
-        self.days.range(day.first_of_month()..=day.last_of_month()).map(|(_, day)| day.posts).sum()
+        self.days_of(day).map(|day| day.posts).sum()
     }
+
+    /// What X bills for the month in which `day` is, in posts.
+    pub fn billed(&self, day: Date) -> u64 {
+        self.days_of(day).map(Day::billed).sum()
+    }
+
+    fn days_of(&self, day: Date) -> impl Iterator<Item = &Day> {
+        self.days.range(day.first_of_month()..=day.last_of_month()).map(|(_, day)| day)
+    }
+}
+
+/// The ids of the posts that come along with an item.
+fn included(item: &[u8]) -> Vec<u64> {
+    let Along { includes } = serde_json::from_slice(item).unwrap_or_default();
+    includes.tweets.iter().chain(&includes.posts).filter_map(|along| along.id.id()).collect()
 }
 
 #[cfg(test)]
@@ -155,12 +233,42 @@ mod tests {
         }
         let of = |tag: &str, posts| OfRule { tag: tag.to_owned(), posts };
         let rules = |posts| [("1".to_owned(), of("a", posts)), ("2".to_owned(), of("", posts))];
-        let day = |posts, deliveries| Day { posts, deliveries, rules: rules(posts).into() };
+        let day =
+            |posts, deliveries| Day { posts, deliveries, included: 0, rules: rules(posts).into() };
         let days: Vec<_> = count.days.clone().into_values().collect();
         assert_eq!(days, [day(2, 3), day(1, 2)]);
         let days: Vec<_> = count.days.keys().copied().collect();
         assert_eq!((count.month(days[0]), count.month(days[1])), (2, 1));
         assert_eq!(count.counted_to, Some(at("2026-12-01T00:00:01Z")));
+    }
+
+    #[test]
+    fn what_comes_along_is_billed_once_a_day_too() {
+        let with = |along: &str| {
+            format!(r#"{{"includes":{{{along}}},"matching_rules":[{{"id":"1","tag":"a"}}]}}"#)
+        };
+        let mut count = Count::default();
+        for (id, item, posts, included, of_rule) in [
+            (1, with(r#""tweets":[{"id":"7"},{"id":8}]"#), 1, 2, 1),
+            // Again; and by the new name.
+            (2, with(r#""posts":[{"id":"7"},{"id":"1"},{}]"#), 2, 2, 2),
+            // It has come along, and now it matches itself.
+            (7, with(""), 3, 1, 3),
+            (7, with(""), 3, 1, 3),
+            (3, with(r#""tweets":"odd""#), 4, 1, 4),
+        ] {
+            count.add(Timestamp::UNIX_EPOCH, id, item.as_bytes());
+            let day = &count.days[&day_of(Timestamp::UNIX_EPOCH)];
+            assert_eq!(
+                (day.posts, day.included, day.rules["1"].posts),
+                (posts, included, of_rule),
+                "{item}"
+            );
+        }
+        let mut later = Count::default();
+        later.recall(Timestamp::UNIX_EPOCH, 1, with(r#""tweets":[{"id":"7"}]"#).as_bytes());
+        later.add(Timestamp::UNIX_EPOCH, 2, with(r#""tweets":[{"id":"7"}]"#).as_bytes());
+        assert_eq!(later.days[&day_of(Timestamp::UNIX_EPOCH)].billed(), 1);
     }
 
     #[test]
@@ -177,9 +285,9 @@ mod tests {
     fn no_more_is_remembered_than_is_needed() {
         let mut count = Count::default();
         for id in 0..REMEMBERED as u64 + 5 {
-            assert!(count.remember(Timestamp::UNIX_EPOCH, id));
+            assert!(count.remember(Timestamp::UNIX_EPOCH, id, true).billed);
         }
         assert_eq!((count.recent.len(), count.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(!count.remember(Timestamp::UNIX_EPOCH, REMEMBERED as u64));
+        assert!(!count.remember(Timestamp::UNIX_EPOCH, REMEMBERED as u64, true).billed);
     }
 }

@@ -70,6 +70,11 @@ impl Usage {
         self.count.month(self.month)
     }
 
+    /// What X bills for it, in posts.
+    pub fn billed(&self) -> u64 {
+        self.count.billed(self.month)
+    }
+
     fn fact(&mut self, event: &EventView<'_>) {
         let of_month = day_of(event.time).first_of_month() == self.month;
         match event.kind.as_str() {
@@ -121,7 +126,7 @@ pub async fn usage<L: EventLog>(log: &L, day: Date) -> Result<Usage, LogError> {
         }
         match counted_to {
             Some(counted_to) if event.time <= counted_to => {
-                usage.count.remember(event.time, id);
+                usage.count.recall(event.time, id, event.value.unwrap_or_default());
             }
             _ => {
                 usage.count.add(event.time, id, event.value.unwrap_or_default());

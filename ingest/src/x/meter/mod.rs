@@ -51,7 +51,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What so many posts cost, in US dollars, as far as the configured price is right.
+    /// What so many billed posts cost, in US dollars, as far as the configured price is right.
     pub fn cost_usd(&self, posts: u64) -> f64 {
         // Sums of prices have no more places than a price has.
         (posts as f64 * self.price_per_post_usd * 1e6).round() / 1e6
@@ -107,6 +107,11 @@ impl Meter {
         (self.count.days.get(&day).map_or(0, |day| day.posts), self.count.month(day))
     }
 
+    /// What this month costs by now, in US dollars.
+    pub fn cost_usd(&self, now: Timestamp) -> f64 {
+        self.limits.cost_usd(self.count.billed(day_of(now)))
+    }
+
     /// Why nothing more may be taken now, and until when; nothing where more may.
     pub fn capped(&self, now: Timestamp) -> Option<(Failure, Timestamp)> {
         let cap = self.limits.monthly_cap_posts?;
@@ -139,7 +144,7 @@ impl Meter {
             let mut fact = json!(of_day);
             fact["day"] = json!(day);
             fact["counted_to"] = json!(self.count.counted_to);
-            fact["cost_usd"] = json!(self.limits.cost_usd(of_day.posts));
+            fact["cost_usd"] = json!(self.limits.cost_usd(of_day.billed()));
             facts.push((COUNTED, fact));
             self.told = Some((*day, of_day.deliveries));
         }
@@ -159,7 +164,7 @@ impl Meter {
         let posts = self.count.month(today);
         let mut fact = json!({
             "month": month_name(today), "posts": posts, "cap_posts": cap,
-            "cost_usd": self.limits.cost_usd(posts),
+            "cost_usd": self.cost_usd(now),
         });
         if posts >= self.limits.warns_at(cap) && self.warned != Some(month) {
             self.warned = Some(month);
@@ -187,7 +192,7 @@ impl Meter {
         format!(
             "posts delivered: {today} today, {month}{} this month, about {:.2} US$",
             of_cap.unwrap_or_default(),
-            self.limits.cost_usd(month)
+            self.cost_usd(now)
         )
     }
 }
