@@ -125,6 +125,15 @@ fn a_generation_is_rebuilt_switched_to_gone_back_from_and_dropped() {
         run(folder, &["projections", "rollback", "posts", "--output", "json"]).ends(0).json();
     assert_eq!((&back["to"], &back["behind"]), (&1.into(), &0.into()), "{back}");
     assert_eq!(documents(), then + 10, "what arrived since");
+    // Whoever does not know that it is done says it again, and it stays.
+    for more in [&["--dry-run"][..], &[]] {
+        let again = run(folder, &[&["projections", "rollback", "posts"], more].concat()).ends(0);
+        assert!(
+            again.out.contains("generation 1 is live, it was gone back to from 2"),
+            "{}",
+            again.out
+        );
+    }
     run(folder, &["verify"]).ends(0);
 
     run(folder, &["projections", "drop", "posts", "1"]).ends(1).says(&["roll back first"]);

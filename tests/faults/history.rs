@@ -143,7 +143,7 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
         let stage = Arc::clone(&stage);
         async move {
             let Stage { plan, commands, services, .. } = &*stage;
-            let wrongs = upkeep::carry_out(&plan.upkeep, commands, services).await;
+            let wrongs = upkeep::carry_out(&plan.upkeep, commands).await;
             stage.kept_up.store(true, Ordering::Relaxed);
             wrongs
         }

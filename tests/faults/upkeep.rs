@@ -8,8 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::members::{Commands, Member};
-use crate::oracle::{Wrongs, generations};
-use crate::services::Services;
+use crate::oracle::Wrongs;
 
 /// How long a step may take, faults and all.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -57,15 +56,11 @@ impl Step {
 }
 
 /// Takes the steps, one after the other.
-pub async fn carry_out(steps: &[Step], commands: &Commands, services: &Services) -> Wrongs {
+pub async fn carry_out(steps: &[Step], commands: &Commands) -> Wrongs {
     let mut wrongs = Wrongs::new();
     // The generation that was made last.
     let mut made: Option<u64> = None;
     for (number, step) in steps.iter().enumerate() {
-        let Some(before) = live(services).await else {
-            wrongs.push("the store does not tell which generation is live".to_owned());
-            return wrongs;
-        };
         let switching = made.unwrap_or_default().to_string();
         let arguments: &[&str] = match step.work {
             Work::Rebuild => &["projections", "rebuild", PROJECTION, "--output", "json"],
@@ -89,15 +84,12 @@ pub async fn carry_out(steps: &[Step], commands: &Commands, services: &Services)
                 None => member.end(deadline.saturating_duration_since(Instant::now())).await,
             };
             wrongs.extend(member.panics());
-            let mut done = ended.is_some_and(|status| status.success());
+            let done = ended.is_some_and(|status| status.success());
             if step.work == Work::Rebuild && ended.is_some() {
                 let (generation, differences) = rebuilt(&member);
                 made = generation.or(made);
                 wrongs.extend(differences);
             }
-            // Who goes back again goes forth: whether it is done shows in where the pointer is.
-            done |= step.work == Work::Rollback
-                && live(services).await.is_some_and(|now| now != before);
             if done {
                 break;
             }
@@ -119,19 +111,4 @@ fn rebuilt(member: &Member) -> (Option<u64>, Option<String>) {
         format!("{}: not as the log says: {:.1500}", member.name, report["checked"]["log"])
     });
     (report["generation"].as_u64(), wrong)
-}
-
-/// The number of the live generation; the store may be busy dying.
-async fn live(services: &Services) -> Option<u64> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(all) = generations(&services.store()).await {
-            let live = all.iter().find(|one| one.projection == PROJECTION && one.live);
-            return live.map(|one| one.number);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        sleep(Duration::from_millis(300)).await;
-    }
 }

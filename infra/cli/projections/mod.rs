@@ -26,7 +26,7 @@ pub enum Arguments {
     Rebuild(rebuild::Arguments),
     /// Make a generation live that is ready
     Switch(switch::Arguments),
-    /// Make the generation live again that was live before
+    /// Make the generation live again that was live before; said again, it stays there
     Rollback(switch::RollbackArguments),
     /// Remove a generation that is not live
     Drop(drop::Arguments),

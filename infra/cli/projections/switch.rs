@@ -1,8 +1,9 @@
 //! `bowerbird projections switch` and `rollback`
 
 use bowerbird_sink::Projection;
+use bowerbird_sink::projections::Pointer;
 use bowerbird_sink::projections::fill::{self, Standing};
-use bowerbird_sink::projections::switch::Switching;
+use bowerbird_sink::projections::switch::{Switched, Switching, Way};
 use bowerbird_stream::status::status;
 use clap::Args;
 use serde_json::json;
@@ -53,10 +54,10 @@ pub async fn run(
     let base = generations::base(&arguments.name)?;
     let pointer = with.generations.pointer(&base).await?;
     let to = pointer.candidate(&base, arguments.to)?;
-    go(&base, to, false, arguments.dry_run, with, shutdown).await
+    go(&base, to, Way::Forth, arguments.dry_run, with, shutdown).await
 }
 
-/// Makes the generation live again that was live before.
+/// Makes the generation live again that was live before. Said again it stays there.
 pub async fn rollback(
     arguments: RollbackArguments,
     with: &With<'_>,
@@ -65,13 +66,14 @@ pub async fn rollback(
     let base = generations::base(&arguments.name)?;
     let pointer = with.generations.pointer(&base).await?;
     let to = pointer.predecessor(&base)?;
-    go(&base, to, arguments.at_once, arguments.dry_run, with, shutdown).await
+    let way = Way::Back { at_once: arguments.at_once };
+    go(&base, to, way, arguments.dry_run, with, shutdown).await
 }
 
 async fn go(
     base: &Projection,
     to: u32,
-    at_once: bool,
+    way: Way,
     dry_run: bool,
     with: &With<'_>,
     shutdown: &Shutdown,
@@ -85,15 +87,16 @@ async fn go(
             "projection": base.name, "from": pointer.live, "to": to, "behind": behind,
         });
         output::one(settings.output, "projections switch", &value, || {
-            format!(
-                "{}: generation {} would be followed by {to}, which is {behind} records behind\n",
-                base.name, pointer.live
-            )
+            let what = match pointer.live == to {
+                true => stays(base, &pointer, to, way),
+                false => format!("generation {} would be followed by {to}", pointer.live),
+            };
+            format!("{}: {what}; {to} is {behind} records behind\n", base.name)
         })?;
         return Ok(Outcome::Done);
     }
     let cancel = shutdown.token();
-    if to != pointer.live && !at_once {
+    if to != pointer.live && way != (Way::Back { at_once: true }) {
         // Queries must not miss what was deployed since it was filled.
         let deployer = Deployer::new(settings, store.clone(), parts::views(settings, store)?);
         shutdown.unless(deployer.deploy_all(base.name, &candidate.database)).await?;
@@ -103,7 +106,7 @@ async fn go(
     let switching =
         Switching { log, generations, base, config: &config, reporter: &reporter, cancel: &cancel };
     let bar = progress::portion("records caught up");
-    let moved = switching.to(to, at_once, async |standing: Standing| {
+    let moved = switching.to(to, way, async |standing: Standing| {
         progress::show(&bar, standing.done, standing.total);
         Ok(())
     });
@@ -111,14 +114,24 @@ async fn go(
     bar.finish_and_clear();
     let switched = switched?;
     output::one(settings.output, "projections switch", &switched, || {
-        let what = match switched.from == switched.to {
-            true => format!("generation {to} was live already"),
-            false => format!("generation {to} is live now, {} is kept", switched.from),
+        let Switched { from, caught_up, behind, .. } = switched;
+        let what = match from == to {
+            true => stays(base, &pointer, to, way),
+            false => format!("generation {to} is live now, {from} is kept"),
         };
-        format!(
-            "{}: {what}; {} records caught up, {} behind\n",
-            base.name, switched.caught_up, switched.behind
-        )
+        format!("{}: {what}; {caught_up} records caught up, {behind} behind\n", base.name)
     })?;
     Ok(Outcome::Done)
+}
+
+/// Why nothing moves.
+fn stays(base: &Projection, pointer: &Pointer, live: u32, way: Way) -> String {
+    let name = base.name;
+    match pointer.back_from {
+        Some(from) if way != Way::Forth => format!(
+            "generation {live} is live, it was gone back to from {from}; to go elsewhere, \
+             `bowerbird projections switch {name} --to N`"
+        ),
+        _ => format!("generation {live} is live already"),
+    }
 }

@@ -65,6 +65,9 @@ pub struct Pointer {
     pub live: u32,
     /// The highest number ever given: a new generation never takes over a group's old commits.
     pub last: u32,
+    /// The generation that the last move went back from; nothing where it went forth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_from: Option<u32>,
     /// By number.
     pub generations: BTreeMap<u32, Generation>,
 }
@@ -152,7 +155,8 @@ impl Pointer {
             created: None,
             since: None,
         };
-        Self { live: 1, last: 1, generations: BTreeMap::from([(1, generation)]) }
+        let generations = BTreeMap::from([(1, generation)]);
+        Self { live: 1, last: 1, back_from: None, generations }
     }
 
     /// A generation as a projection that can be filled and read.
@@ -267,11 +271,15 @@ impl Pointer {
         }
     }
 
-    /// The generation that a rollback goes to: the one that was live before.
+    /// The generation that a rollback goes to: the one that was live before. Once gone back to it
+    /// is this one until something is switched to: who says it again may not know that it is done.
     ///
     /// # Errors
     /// When none is kept.
     pub fn predecessor(&self, base: &Projection) -> Result<u32, Refusal> {
+        if self.back_from.is_some() {
+            return Ok(self.live);
+        }
         let kept = self.numbers(Standing::Kept);
         let newest = kept.max_by_key(|number| self.generations[number].since);
         newest.ok_or(Refusal::NothingKept { projection: base.name })
@@ -292,8 +300,22 @@ impl Pointer {
             self.stand(self.live, Standing::Kept, now);
             self.stand(number, Standing::Live, now);
             self.live = number;
+            self.back_from = None;
         }
         Ok(self)
+    }
+
+    /// The same, as a rollback.
+    ///
+    /// # Errors
+    /// When it is not ready.
+    pub fn back(self, base: &Projection, number: u32, now: Timestamp) -> Result<Self, Refusal> {
+        let from = self.live;
+        let mut after = self.switch(base, number, now)?;
+        if after.live != from {
+            after.back_from = Some(from);
+        }
+        Ok(after)
     }
 
     /// A generation is about to be removed; from here on nobody uses it.

@@ -58,16 +58,27 @@ pub struct Switched {
     pub behind: u64,
 }
 
+/// Which way the pointer moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a switch.
+    Forth,
+    /// By a rollback.
+    Back {
+        /// The pointer moves first of all, and the sink catches up behind it.
+        at_once: bool,
+    },
+}
+
 impl<L: EventLog, S: DocumentStore> Switching<'_, L, S> {
-    /// Lets the generation `to` catch up with the log by its own group, then moves the pointer to it. With `at_once` the pointer moves first of all, and
-    /// the sink catches up behind it.
+    /// Lets the generation `to` catch up with the log by its own group, then moves the pointer to it.
     ///
     /// # Errors
     /// When it can't go live, somebody else has changed the pointer meanwhile, or log or store fail.
     pub async fn to(
         &self,
         to: u32,
-        at_once: bool,
+        way: Way,
         progress: impl AsyncFnMut(Standing) -> Result<(), SinkError>,
     ) -> Result<Switched, SinkError> {
         let Self { log, generations, base, .. } = self;
@@ -75,7 +86,7 @@ impl<L: EventLog, S: DocumentStore> Switching<'_, L, S> {
         let to = pointer.candidate(base, Some(to))?;
         let projection = generations.projection(base, &pointer, to)?;
         let mut caught_up = SinkReport::default();
-        if to != pointer.live && !at_once {
+        if to != pointer.live && way != (Way::Back { at_once: true }) {
             let config = fill::bulk(self.config);
             let store = generations.meta().store();
             let Self { log, reporter, cancel, .. } = *self;
@@ -88,7 +99,11 @@ impl<L: EventLog, S: DocumentStore> Switching<'_, L, S> {
         let (after, from) = generations
             .change(base, |now, time| {
                 let from = now.live;
-                Ok((now.switch(base, to, time)?, from))
+                let after = match way {
+                    Way::Forth => now.switch(base, to, time),
+                    Way::Back { .. } => now.back(base, to, time),
+                };
+                Ok((after?, from))
             })
             .await?;
         let behind = fill::standing(*log, &projection).await?.behind();

@@ -1,6 +1,6 @@
 //! A log and a store in a folder of their own, a second mapping, and processes that can be killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use bowerbird_sink::meta::job::Worker;
 use bowerbird_sink::meta::lease::Holder;
 use bowerbird_sink::projections::follow::follow;
 use bowerbird_sink::projections::rebuild::{Checked, Rebuild, With};
-use bowerbird_sink::projections::switch::{Switched, Switching};
+use bowerbird_sink::projections::switch::{Switched, Switching, Way};
 use bowerbird_sink::{Generations, Projection, SinkConfig, SinkError, SinkReport, VerifyConfig};
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_store::{Document, DocumentStore, StoreError, WriteOutcome};
-use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::log::{ConsumerConfig, Outgoing};
+use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::status;
-use bowerbird_stream::{Event, EventLog, EventType, EventView, Position, topic};
+use bowerbird_stream::{Event, EventLog, EventType, EventView, Partition, Position, Record, topic};
 use bowerbird_testbed::through::{Through, Writing};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -170,8 +171,17 @@ impl Bed {
         Ok(checked)
     }
 
-    /// `projections switch`, or `rollback`, to its end.
+    /// `projections switch` to its end.
     pub async fn switch(&self, dying: &Dying, to: u32) -> Result<Switched, SinkError> {
+        self.moves(dying, Some(to)).await
+    }
+
+    /// `projections rollback` to its end.
+    pub async fn rollback(&self, dying: &Dying) -> Result<Switched, SinkError> {
+        self.moves(dying, None).await
+    }
+
+    async fn moves(&self, dying: &Dying, to: Option<u32>) -> Result<Switched, SinkError> {
         let generations = self.generations(dying);
         let (reporter, _status) = status("switch");
         let switching = Switching {
@@ -182,7 +192,14 @@ impl Bed {
             reporter: &reporter,
             cancel: &self.cancel,
         };
-        switching.to(to, false, async |_| Ok(())).await
+        let (to, way) = match to {
+            Some(to) => (to, Way::Forth),
+            None => {
+                let pointer = generations.pointer(&self.base).await?;
+                (pointer.predecessor(&self.base)?, Way::Back { at_once: false })
+            }
+        };
+        switching.to(to, way, async |_| Ok(())).await
     }
 
     /// Every document of a database.
@@ -190,6 +207,29 @@ impl Bed {
         let documents = self.store.scan(database, None, 1_000_000).await.unwrap();
         let value = |one: &Document| serde_json::from_str(one.body.get()).unwrap();
         documents.iter().map(|one| (one.id.clone(), value(one))).collect()
+    }
+
+    /// What a topic holds.
+    pub async fn records(&self, topic: &str) -> Vec<Record> {
+        let extents = self.log.extents(topic).await.unwrap();
+        let ranges = extents
+            .into_iter()
+            .map(|(number, extent)| (Partition::new(topic, number), (extent.earliest, extent.end)))
+            .collect();
+        let config = ConsumerConfig::new("test");
+        let mut reader = RangeReader::new(&self.log, ranges, config).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(records) = reader.next(1_000).await.unwrap() {
+            all.extend(records);
+        }
+        all
+    }
+
+    /// The ids of what the journal was told of a kind; told twice, a fact has the same.
+    pub async fn told(&self, kind: &str) -> BTreeSet<String> {
+        let facts = self.records(topic::JOURNAL).await;
+        let of_kind = facts.iter().filter(|fact| fact.headers.text("ce_type") == Some(kind));
+        of_kind.map(|fact| fact.headers.text("ce_id").unwrap().to_owned()).collect()
     }
 
     /// Waits until the live generation's group has committed all that the log holds.

@@ -1,10 +1,12 @@
 //! Killed at every write that a rebuild, a switch and a rollback make, before and after it.
 
 use bowerbird_sink::projections::Standing;
+use bowerbird_store::DocumentStore as _;
+use bowerbird_stream::topic;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::bed::{Bed, Dying, SECOND, arrive};
+use super::bed::{Bed, Dying, SECOND, arrive, post};
 
 /// Rebuilds, switches and goes back, in a process that dies at one of its writes; says whether it
 /// came to its end.
@@ -64,6 +66,35 @@ async fn killed_at_any_write_nothing_is_missed_and_nothing_is_in_the_wrong_gener
     let runs = join_all(cases.iter().map(|&(write, after)| dies_at(write, after))).await;
     let died = runs.into_iter().filter(|lived| !lived).count();
     assert!(died >= 20, "only {died} of {} were killed: they make fewer writes now", cases.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_killed_at_any_write_is_done_by_saying_it_again() {
+    let again = async |write, after| {
+        let bed = Bed::new().await;
+        let alive = Dying::default();
+        bed.store.create_database("posts").await.unwrap();
+        bed.publish(topic::POSTS, (0..10).map(|id| post(id, 1))).await;
+        bed.rebuild(&alive, &SECOND).await.unwrap();
+        bed.switch(&alive, 2).await.unwrap();
+        // The one that is gone back to has something to catch up with.
+        bed.publish(topic::POSTS, (10..20).map(|id| post(id, 1))).await;
+        let dying = Dying::at(write, after);
+        let lived =
+            bed.lives(&dying, async { bed.rollback(&dying).await.unwrap() }).await.is_some();
+        for _ in 0..2 {
+            assert_eq!(bed.rollback(&alive).await.unwrap().to, 1, "at {write}, after: {after}");
+        }
+        assert_eq!(bed.documents("posts").await.len(), 20);
+        assert_eq!(bed.told("projection.switched").await.len(), 2, "forth and back");
+        // To go forth again is another thing to say, and then back is one more.
+        assert_eq!(bed.switch(&alive, 2).await.unwrap().from, 1);
+        assert_eq!(bed.rollback(&alive).await.unwrap().from, 2);
+        lived
+    };
+    let cases: Vec<_> = (0..4).flat_map(|write| [(write, false), (write, true)]).collect();
+    let runs = join_all(cases.iter().map(|&(write, after)| again(write, after))).await;
+    assert!(runs.contains(&true) && runs.contains(&false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

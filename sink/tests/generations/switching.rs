@@ -34,8 +34,7 @@ async fn a_new_mapping_goes_live_and_back_while_events_arrive() {
     assert_eq!((switched.from, switched.to), (1, 2));
     // The sink finds out by itself, and events go on arriving.
     bed.level().await;
-    let back = generations.pointer(&bed.base).await.unwrap().predecessor(&bed.base).unwrap();
-    let switched = bed.switch(&alive, back).await.unwrap();
+    let switched = bed.rollback(&alive).await.unwrap();
     assert_eq!((switched.from, switched.to), (2, 1));
     enough.cancel();
     let expected = arriving.await.unwrap();

@@ -47,8 +47,14 @@ fn a_generation_is_filled_goes_live_and_back_and_away() {
     assert!(live.clone().dropping(&base, 2, at(5)).is_err());
 
     assert_eq!(live.predecessor(&base), Ok(1));
-    let back = live.switch(&base, 1, at(5)).unwrap();
+    let back = live.back(&base, 1, at(5)).unwrap();
     assert_eq!((back.live, back.generations[&2].state), (1, Standing::Kept));
+    // Gone back once, back is where it is, until something else goes live.
+    assert_eq!((back.back_from, back.predecessor(&base)), (Some(2), Ok(1)));
+    assert_eq!(back.clone().back(&base, 1, at(6)).unwrap(), back);
+    assert_eq!(back.clone().switch(&base, 1, at(6)).unwrap(), back);
+    let forth = back.clone().switch(&base, 2, at(6)).unwrap();
+    assert_eq!((forth.live, forth.back_from, forth.predecessor(&base)), (2, None, Ok(1)));
     let gone = back.dropping(&base, 2, at(6)).unwrap().dropped(2);
     assert_eq!(gone.generations.keys().copied().collect::<Vec<_>>(), [1]);
     // A number is never given twice: its group has commits.
@@ -60,14 +66,17 @@ fn a_generation_is_filled_goes_live_and_back_and_away() {
 fn it_reads_back_what_it_writes() {
     let base = Projection::posts();
     let (pointer, _) = Pointer::first(&base).begin(&base, &second(), 0, None, at(1)).unwrap();
-    let text = serde_json::to_string(&pointer).unwrap();
-    assert_eq!(serde_json::from_str::<Pointer>(&text).unwrap(), pointer);
+    let gone_back = Pointer { back_from: Some(2), ..pointer.clone() };
+    for pointer in [pointer, gone_back] {
+        let text = serde_json::to_string(&pointer).unwrap();
+        assert_eq!(serde_json::from_str::<Pointer>(&text).unwrap(), pointer);
+    }
 }
 
 proptest! {
     #[test]
     fn exactly_one_is_live_whatever_is_tried(
-        steps in proptest::collection::vec((0..6_u8, 0..5_u32), 0..40),
+        steps in proptest::collection::vec((0..7_u8, 0..5_u32), 0..40),
     ) {
         let base = Projection::posts();
         let mut pointer = Pointer::first(&base);
@@ -75,17 +84,23 @@ proptest! {
         for (time, (step, number)) in (1..).zip(steps) {
             let now = at(time);
             let before = pointer.clone();
+            let back = before.predecessor(&base);
             let next = match step {
                 0 => before.clone().begin(&base, &second(), number, None, now).map(|(next, _)| next),
                 1 => before.clone().ready(&base, number, now),
                 2 => before.clone().switch(&base, number, now),
-                3 => before.predecessor(&base).and_then(|to| before.clone().switch(&base, to, now)),
+                3 => before.predecessor(&base).and_then(|to| before.clone().back(&base, to, now)),
+                6 => before.clone().back(&base, number, now),
                 4 => before.clone().dropping(&base, number, now),
                 _ => Ok(before.clone().dropped(number)),
             };
             pointer = next.unwrap_or(before);
             let live: Vec<u32> = pointer.numbers(Standing::Live).collect();
             prop_assert_eq!(live, vec![pointer.live]);
+            // Whoever goes back is done, whether or not it was.
+            if step == 3 && let Ok(to) = back {
+                prop_assert_eq!((pointer.live, pointer.predecessor(&base)), (to, Ok(to)));
+            }
             prop_assert!(pointer.last >= given);
             given = pointer.last;
             // No two share a database or a group.
