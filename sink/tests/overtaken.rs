@@ -15,9 +15,10 @@ use bowerbird_stream::log::{
     ConsumerConfig, Extent, GroupInfo, Outgoing, Position, Revocation, TopicChange, TopicInfo,
 };
 use bowerbird_stream::sqlite::SqliteLog;
-use bowerbird_stream::status::status;
+use bowerbird_stream::status::{State, status};
 use bowerbird_stream::topic::TopicSpec;
 use bowerbird_stream::{Delivery, EventConsumer, EventLog, LogError, Partition, topic};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -202,8 +203,23 @@ async fn facts(bed: &Bed) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sink_goes_on_and_commits_past_the_hole_when_it_is_told() {
-    let (bed, log, running) = overtaken().await;
+    let (bed, log, mut running) = overtaken().await;
     assert!(held(&bed).await && facts(&bed).await == 0);
+    assert!(running.paused().await.contains("no broker"));
+    // Writers go on, and that mends nothing.
+    let mut status = running.status.clone();
+    // From here on.
+    status.changed().now_or_never();
+    bed.publish(topic::POSTS, (POSTS..2 * POSTS).map(|id| post(id, 0))).await;
+    let written = async {
+        while bed.count().await < 2 * POSTS as usize {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = within("more posts", written) => {}
+        _ = status.changed() => panic!("it is {:?}", status.get()),
+    }
     log.refuses.store(false, Ordering::Relaxed);
     let end = bed.log.extents(topic::POSTS).await.unwrap()[&0].end;
     within("partition 0 to be committed", async {
@@ -213,6 +229,12 @@ async fn the_sink_goes_on_and_commits_past_the_hole_when_it_is_told() {
     })
     .await;
     assert_eq!(facts(&bed).await, 1);
+    within("the sink to say so", async {
+        while running.status.get() != State::Running {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let SinkReport { records, .. } = running.stop().await;
     assert!(records >= POSTS);
 }

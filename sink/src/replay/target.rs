@@ -6,7 +6,7 @@ use std::time::Instant;
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::status::{Reporter, State};
+use bowerbird_stream::status::Reporter;
 use bowerbird_stream::{EventLog, LogError, Position, Record};
 
 use super::{
@@ -146,7 +146,8 @@ async fn publish<L: EventLog>(
         true => Verdict::Again { after: None },
         false => Verdict::GiveUp,
     };
-    let notify = |error: &LogError, _| reporter.set(State::Paused { reason: error.to_string() });
+    let mut pause = None;
+    let notify = |error: &LogError, _| reporter.pausing(&mut pause, error.to_string());
     // What is still to be published; an attempt takes it and puts back what failed.
     let left = Mutex::new(records);
     let attempt = || async {
@@ -159,7 +160,6 @@ async fn publish<L: EventLog>(
         errors.drain(..).next().map_or(Ok(()), Err)
     };
     let outcome = retry(&policy, judge, notify, attempt).await;
-    reporter.mended();
     outcome.map_err(|error| ReplayRefusal::Target { topic: topic.to_owned(), error }.into())
 }
 

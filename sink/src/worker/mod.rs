@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Revocation};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::status::{Reporter, State as Role};
+use bowerbird_stream::status::{Pause, Reporter, State as Role};
 use bowerbird_stream::{EventConsumer, EventLog, LogError, Partition};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -114,9 +114,11 @@ pub async fn run_into<L: EventLog, S: DocumentStore>(
         writers: JoinSet::new(),
         tellers: Tellers::default(),
         revocation: None,
+        trouble: None,
         report: SinkReport::default(),
     };
     let outcome = worker.work(&cancel).await;
+    worker.trouble = None;
     reporter.set(Role::Draining);
     let drained = worker.drain(outcome.is_ok()).await;
     *done += worker.report;
@@ -164,6 +166,8 @@ struct Worker<L: EventLog, S> {
     tellers: Tellers,
     /// Dropping it lets the revoked partitions go.
     revocation: Option<Revocation>,
+    /// The log can't be read just now.
+    trouble: Option<Pause>,
     report: SinkReport,
 }
 
@@ -221,6 +225,9 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
     /// What a delivery means; nothing when a run with ends has reached them.
     async fn delivered(&mut self, delivery: Delivery) -> Result<Option<Input>, SinkError> {
         let projection = self.name();
+        if matches!(delivery, Delivery::Records(_) | Delivery::Idle) {
+            self.trouble = None;
+        }
         Ok(Some(match delivery {
             Delivery::Records(records) => Input::Taken(records),
             Delivery::Assigned(partitions) => {
@@ -243,7 +250,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         }))
     }
 
-    fn trouble(&self, error: LogError) -> Result<Input, SinkError> {
+    fn trouble(&mut self, error: LogError) -> Result<Input, SinkError> {
         if let LogError::OutOfRange { topic, partition, offset, earliest, .. } = &error {
             let group = &self.writer.projection.group;
             metrics::counter!(names::OVERTAKEN, "projection" => self.name()).increment(1);
@@ -254,7 +261,7 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
         if self.writer.config.once {
             return Err(error.into());
         }
-        self.writer.reporter.set(Role::Paused { reason: error.to_string() });
+        self.writer.reporter.pausing(&mut self.trouble, error.to_string());
         Ok(Input::Tick)
     }
 
@@ -273,9 +280,6 @@ impl<L: EventLog, S: DocumentStore> Worker<L, S> {
 
     /// Nothing new: what waits need not wait for more. Nothing when the ends are reached.
     async fn idle(&mut self) -> Result<Option<Input>, SinkError> {
-        if self.writers.is_empty() && self.tellers.is_empty() {
-            self.writer.reporter.mended();
-        }
         if self.ends.is_some() && !self.core.is_idle() {
             return Ok(Some(Input::Hurry));
         }

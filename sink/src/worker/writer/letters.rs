@@ -5,7 +5,6 @@ use std::time::Duration;
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::dead_letter::{self, Reason};
 use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::status::State as Role;
 use bowerbird_stream::{EventLog, LogError, Position, Record, topic};
 use jiff::Timestamp;
 
@@ -51,6 +50,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     ) -> Result<Vec<Result<Position, LogError>>, SinkError> {
         let mut answers: Vec<Option<_>> = records.iter().map(|_| None).collect();
         let mut open: Vec<(usize, Outgoing)> = records.into_iter().enumerate().collect();
+        let mut pause = None;
         while !open.is_empty() {
             let records = open.iter().map(|(_, record)| record.clone()).collect();
             let mut failed = Vec::new();
@@ -78,11 +78,10 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 if self.config.once {
                     return Err(error.into());
                 }
-                self.reporter.set(Role::Paused { reason: error.to_string() });
+                self.reporter.pausing(&mut pause, error.to_string());
                 tokio::time::sleep(self.config.max_backoff.min(Duration::from_secs(2))).await;
             }
         }
-        self.reporter.mended();
         Ok(answers.into_iter().flatten().collect())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bowerbird_store::{DocumentStore, StoreError};
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
-use bowerbird_stream::status::State as Role;
+use bowerbird_stream::status::Pause;
 use bowerbird_stream::{EventLog, LogError};
 
 use super::Writer;
@@ -34,12 +34,13 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             error if error.is_transient() || error.pauses() => Verdict::Again { after: None },
             _ => Verdict::GiveUp,
         };
+        let mut pause = None;
         let notify = |error: &StoreError, wait: Duration| {
             metrics::counter!(names::RETRIES, "projection" => self.projection.name).increment(1);
             if error.is_transient() {
                 sample.failures += 1;
             }
-            self.tell(error, error.pauses(), wait);
+            self.tell(&mut pause, error, error.pauses(), wait);
         };
         let database = &self.projection.database;
         let attempt = || async {
@@ -51,11 +52,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 answer => answer,
             }
         };
-        let answer = retry(&policy(&self.config), judge, notify, attempt).await;
-        if answer.is_ok() {
-            self.reporter.mended();
-        }
-        answer
+        retry(&policy(&self.config), judge, notify, attempt).await
     }
 
     /// Asks the log, with the same patience.
@@ -67,18 +64,23 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             true => Verdict::Again { after: None },
             false => Verdict::GiveUp,
         };
-        let notify = |error: &LogError, wait: Duration| self.tell(error, error.pauses(), wait);
-        let answer = retry(&policy(&self.config), judge, notify, ask).await;
-        if answer.is_ok() {
-            self.reporter.mended();
-        }
-        answer
+        let mut pause = None;
+        let notify = |error: &LogError, wait: Duration| {
+            self.tell(&mut pause, error, error.pauses(), wait);
+        };
+        retry(&policy(&self.config), judge, notify, ask).await
     }
 
     /// A hiccup is not worth an alarm; what an operator must mend is, at once.
-    fn tell(&self, error: &dyn std::error::Error, pauses: bool, wait: Duration) {
+    fn tell(
+        &self,
+        pause: &mut Option<Pause>,
+        error: &dyn std::error::Error,
+        pauses: bool,
+        wait: Duration,
+    ) {
         if pauses || wait >= Duration::from_secs(1) {
-            self.reporter.set(Role::Paused { reason: error.to_string() });
+            self.reporter.pausing(pause, error.to_string());
         }
     }
 }
