@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bowerbird_ingest::archive::{ArchiveConfig, Input, Outcome, Progress, import};
 use bowerbird_stream::topic;
 use harness::TestLog;
-use harness::archives::{COMPRESSIONS, config, gzip, keys, lines, run, write};
+use harness::archives::{COMPRESSIONS, config, gzip, interrupted, keys, lines, run, write};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,14 +155,7 @@ async fn an_interrupted_import_goes_on_where_it_stopped() {
             max_in_flight_bytes: 32 << 10,
             ..config([path.clone()])
         };
-        let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
-        let importing =
-            import(test.log.clone(), config.clone(), Arc::clone(&progress), cancel.clone());
-        let stopping = async {
-            harness::until("some lines", async || progress.snapshot().lines > 500).await;
-            cancel.cancel();
-        };
-        let (first, ()) = tokio::join!(importing, stopping);
+        let first = interrupted(&test.log, config.clone(), 500).await;
         assert_eq!(first.files[0].outcome, Outcome::Interrupted, "{name}");
         assert!((500..8_000).contains(&first.total.lines), "{name}: {}", first.total.lines);
         let acknowledged = test.records(topic::POSTS).await.len();

@@ -26,8 +26,8 @@ const DRAWN_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Arguments {
-    /// Files of lines, a JSON object each, plain or .gz, .bz2, .zst, and tars and zips of them;
-    /// folders of such files, patterns of paths ('grabs/**/*.tar'); - is standard input
+    /// Files of JSON objects (a line each, in a list, or over many lines), plain or .gz, .bz2, .zst,
+    /// and tars and zips of them; folders of such files, patterns of paths ('grabs/**/*.tar'); - is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Go on where an interrupted import stopped, and pass over files that are done
@@ -171,6 +171,13 @@ fn told(summary: &Summary) -> String {
         let more = found.foreign.saturating_sub(found.passed_over.len() as u64);
         if more > 0 {
             say(format!("passed over, no JSON object in them: {more} more in {}", file.file));
+        }
+        for name in &found.linked {
+            say(format!("passed over, only a link to another file: {name}"));
+        }
+        let more = found.links.saturating_sub(found.linked.len() as u64);
+        if more > 0 {
+            say(format!("passed over, only links to other files: {more} more in {}", file.file));
         }
         if let Some(error) = file.error.as_ref().filter(|_| found.problems.is_empty()) {
             say(format!("{}: {error}", file.file));

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, Read};
 
 use bytes::Bytes;
 
+use super::values::Value;
+
 /// How much is kept of a line that is too long.
 pub const KEPT_BYTES: usize = 64 << 10;
 const BLOCK_BYTES: usize = 256 << 10;
@@ -22,6 +24,8 @@ pub enum Block {
         /// Its length with it: how far the input has moved.
         consumed: u64,
     },
+    /// What does not stand on a line each.
+    Values(Vec<Value>),
 }
 
 /// The input ends too early: damaged, cut, or unreadable.
@@ -204,6 +208,7 @@ mod tests {
                         prop_assert!(length as usize > MAX && head.len() > MAX);
                         (head, consumed as usize)
                     }
+                    Ok(Some(Block::Values(_))) => unreachable!(),
                     Err(broken) => {
                         prop_assert_eq!(&bytes[consumed..], &broken.tail[..]);
                         consumed = bytes.len();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::file::Identity;
 use super::summary::Findings;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A place in a file, or in a member of one: in which of the files within, after how much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ mod tests {
         store.save(&checkpoint).unwrap();
         assert_eq!(store.load(written), Some(checkpoint));
         assert_eq!(store.load(None), None, "the file has changed since");
-        std::fs::write(&store.path, "{\"version\":2").unwrap();
+        std::fs::write(&store.path, "{\"version\":3").unwrap();
         assert_eq!(store.load(written), None);
     }
 }

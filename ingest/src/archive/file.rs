@@ -146,6 +146,9 @@ impl Open {
             None if found.members == 0 && found.foreign > 0 => {
                 (Outcome::PassedOver, Some("it holds no JSON object".to_owned()))
             }
+            None if found.members == 0 && found.links > 0 => {
+                (Outcome::PassedOver, Some("it holds nothing but links to other files".to_owned()))
+            }
             None if found.counts.lines == 0 => {
                 tracing::warn!(file = self.file.name, "the archive is empty");
                 (Outcome::Empty, None)

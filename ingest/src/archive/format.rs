@@ -2,6 +2,9 @@
 
 use std::io::{self, BufReader, Read};
 
+use super::streams::Streams;
+use super::text::Text;
+
 /// What a file, a member, or what comes out of a decoder can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -39,12 +42,12 @@ impl Format {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             // A member, the end of one without any, or the mark of one that was to be split.
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => Self::Zip,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Unread("xz file"),
-            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Self::Unread("7z archive"),
-            [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => Self::Unread("rar archive"),
-            [b'L', b'Z', b'I', b'P', ..] => Self::Unread("lzip file"),
-            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Unread("lz4 file"),
-            [0x1f, 0x9d, ..] => Self::Unread("compress (.Z) file"),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Unread("an xz file"),
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Self::Unread("a 7z archive"),
+            [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => Self::Unread("a rar archive"),
+            [b'L', b'Z', b'I', b'P', ..] => Self::Unread("an lzip file"),
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Unread("an lz4 file"),
+            [0x1f, 0x9d, ..] => Self::Unread("a compress (.Z) file"),
             _ if is_tar(head) => Self::Tar,
             _ => Self::Lines,
         }
@@ -61,8 +64,8 @@ impl Format {
     ) -> io::Result<Box<dyn Read + 'r>> {
         let input = BufReader::with_capacity(BUFFER_BYTES, input);
         Ok(match self {
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+            Self::Gzip => Box::new(Streams::gzip(input)),
+            Self::Bzip2 => Box::new(Streams::bzip2(input)),
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
                 decoder.window_log_max(window_log_max)?;
@@ -107,13 +110,26 @@ impl<'r> Peeked<'r> {
     /// Looks at as much as tells the format, and no more: what is read live may pause.
     pub fn new(rest: &'r mut dyn Read) -> Self {
         let mut peeked = Self { head: Vec::new(), given: 0, ended: None, rest };
-        peeked.look(|head| head.len() >= HEAD_BYTES || begins_with_object(head));
+        peeked.look(|head| {
+            // Other beginnings may be the name of a tar's first member.
+            let told = match Text::of(head, false) {
+                Some(Text::Lines) => begins_with_object(head),
+                Some(Text::Values { .. }) => true,
+                _ => false,
+            };
+            head.len() >= HEAD_BYTES || told
+        });
         peeked
     }
 
     /// The format.
     pub fn format(&self) -> Format {
         Format::of(&self.head)
+    }
+
+    /// What it is as a text.
+    pub fn text(&self) -> Text {
+        Text::of(&self.head, true).unwrap_or(Text::Lines)
     }
 
     /// Whether a line near its beginning begins an object, or it can't be told. Other files lie
@@ -175,7 +191,7 @@ mod tests {
             (b"BZh9", Format::Bzip2),
             (b"PK\x03\x04", Format::Zip),
             (b"PK\x05\x06", Format::Zip),
-            (b"\xfd7zXZ\0", Format::Unread("xz file")),
+            (b"\xfd7zXZ\0", Format::Unread("an xz file")),
             (old_tar.as_bytes(), Format::Tar),
             (&no_tar, Format::Lines),
             (&[0; 512], Format::Lines),

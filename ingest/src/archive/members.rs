@@ -24,6 +24,8 @@ pub enum Member {
     Packed(Range, Method, Check),
     /// They can't be read, and why.
     Unread(String),
+    /// It has none of its own: it names another file.
+    Link,
 }
 
 /// What a zip tells of a member's bytes as they were before.
@@ -145,6 +147,8 @@ pub fn of_tar<E>(
             Member::Unread(why.to_owned())
         } else if is_file(kind, &path) {
             Member::Plain(range.part(entry.raw_file_position(), entry.size()), None)
+        } else if is_link(kind) {
+            Member::Link
         } else {
             continue;
         };
@@ -214,9 +218,14 @@ impl<R: Seek> Seek for Bounded<R> {
     }
 }
 
-/// Whether a member of a tar is a file of its own. Links name others, which are there themselves.
+/// Whether a member of a tar is a file of its own.
 pub fn is_file(kind: tar::EntryType, path: &[u8]) -> bool {
     (kind.is_file() || kind.is_contiguous()) && !path.ends_with(b"/")
+}
+
+/// Whether it names another, which may be a member as well.
+pub fn is_link(kind: tar::EntryType) -> bool {
+    kind.is_symlink() || kind.is_hard_link()
 }
 
 /// A zip whose directory can be read.
@@ -249,7 +258,11 @@ impl Directory {
         let mut buffer = vec![0; rawzip::MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
         let mut entries = self.archive.entries(&mut buffer);
         while let Some(header) = entries.next_entry().map_err(zip_error)? {
-            if header.is_dir() || header.mode().is_symlink() {
+            if header.is_dir() {
+                continue;
+            }
+            if header.mode().is_symlink() {
+                take(header.file_path().as_bytes(), Member::Link).map_err(Failed::Taker)?;
                 continue;
             }
             let check = Check { crc: header.crc32(), size: header.uncompressed_size_hint() };

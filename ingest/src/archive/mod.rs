@@ -26,8 +26,11 @@ mod progress;
 mod range;
 mod seen;
 mod streamed;
+mod streams;
 mod summary;
+mod text;
 mod tracker;
+mod values;
 mod walk;
 mod work;
 

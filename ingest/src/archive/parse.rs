@@ -15,6 +15,7 @@ use super::format::BYTE_ORDER_MARK;
 use super::list::News;
 use super::seen::Seen;
 use super::summary::{Counts, Findings};
+use super::values::Value;
 use super::walk::Piece;
 use crate::post::{About, Found, Place, Problem, Reader, Refusal, reason};
 use crate::record::{LINE_REFUSED, Refused};
@@ -140,6 +141,11 @@ impl<'a> Parser<'a> {
                 self.out.batch.found.pass_over(&name);
                 self.out.end_leaf(leaf);
             }
+            Piece::Link { name, leaf } => {
+                tracing::info!(file = name, "a link to another file, passed over");
+                self.out.batch.found.link(&name);
+                self.out.end_leaf(leaf);
+            }
         }
         !self.out.stopped
     }
@@ -169,11 +175,28 @@ impl<'a> Parser<'a> {
             Block::TooLong { head, length, consumed } => {
                 let Some(leaf) = &mut self.leaf else { return };
                 leaf.line += 1;
-                let error = too_long(length, self.config.max_line_bytes);
-                self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, head, Some(length));
+                self.too_long(head, length);
                 self.out.end_line(consumed);
             }
+            Block::Values(values) => {
+                for Value { bytes, length, consumed } in values {
+                    if self.out.stopped {
+                        return;
+                    }
+                    self.one_line(bytes, length);
+                    self.out.end_line(consumed);
+                }
+            }
         }
+    }
+
+    fn too_long(&mut self, head: Bytes, length: u64) {
+        let bound = self.config.max_line_bytes;
+        let error = format!(
+            "it has {length} bytes, more than archive.max_line_bytes = {bound}; only its beginning \
+             is kept here"
+        );
+        self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, head, Some(length));
     }
 
     fn end(&mut self, broken: Option<Broken>) {
@@ -235,26 +258,28 @@ impl<'a> Parser<'a> {
             let feed = memchr::memchr(b'\n', &lines[start..]);
             let next = feed.map_or(lines.len(), |feed| start + feed + 1);
             let end = feed.map_or(lines.len(), |feed| start + feed);
-            self.one_line(lines.slice(start..end));
+            self.one_line(lines.slice(start..end), (end - start) as u64);
             self.out.end_line((next - start) as u64);
             start = next;
         }
     }
 
-    fn one_line(&mut self, mut line: Bytes) {
+    /// Takes a line, or a value, of this length; of one that is too long there may be less.
+    fn one_line(&mut self, mut line: Bytes, mut length: u64) {
         let Self { config, out, file, leaf: Some(leaf), .. } = self else { return };
         leaf.line += 1;
         if line.last() == Some(&b'\r') {
             line.truncate(line.len() - 1);
+            length -= 1;
         }
-        if leaf.line == 1 && line.starts_with(BYTE_ORDER_MARK) {
+        // Files with one that were put together have it in the middle, too.
+        if line.starts_with(BYTE_ORDER_MARK) {
             line = line.slice(BYTE_ORDER_MARK.len()..);
+            length -= BYTE_ORDER_MARK.len() as u64;
         }
-        if line.len() > config.max_line_bytes {
-            let error = too_long(line.len() as u64, config.max_line_bytes);
-            let length = line.len() as u64;
+        if length > config.max_line_bytes as u64 {
             line.truncate(KEPT_BYTES);
-            return self.refuse(&Refusal { reason: LINE_TOO_LONG, error }, line, Some(length));
+            return self.too_long(line, length);
         }
         let Leaf { reader, name, line: number } = leaf;
         let letter =
@@ -292,13 +317,6 @@ impl<'a> Parser<'a> {
 
 /// The reason of a dead letter for a line that is too long.
 const LINE_TOO_LONG: &str = "line-too-long";
-
-fn too_long(length: u64, bound: usize) -> String {
-    format!(
-        "the line has {length} bytes, more than archive.max_line_bytes = {bound}; only its \
-         beginning is kept here"
-    )
-}
 
 /// A line, or a whole member, that never became an event: where it stands, and its bytes.
 fn refused<'a>(

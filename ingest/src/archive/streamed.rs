@@ -8,12 +8,19 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
 use rawzip::CompressionMethod;
 
-use super::members::{Check, Checked, Failed, Headers, Method, is_file};
+use super::members::{Check, Checked, Failed, Headers, Method, is_file, is_link};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// A member as it comes, or why it can't be read.
-pub type Streamed<'r> = Result<&'r mut dyn Read, String>;
+/// A member as it comes.
+pub enum Streamed<'r> {
+    /// Its bytes.
+    Read(&'r mut dyn Read),
+    /// They can't be read, and why.
+    Unread(String),
+    /// It has none of its own: it names another file.
+    Link,
+}
 
 /// Hands out each file of a tar. What is left unread of one is passed over.
 ///
@@ -32,7 +39,9 @@ pub fn of_tar<E>(
         let size = entry.size();
         let mut member = Exact::new(entry, size);
         if is_file(kind, &path) || kind.is_gnu_sparse() {
-            take(&path, Ok(&mut member)).map_err(Failed::Taker)?;
+            take(&path, Streamed::Read(&mut member)).map_err(Failed::Taker)?;
+        } else if is_link(kind) {
+            take(&path, Streamed::Link).map_err(Failed::Taker)?;
         }
         io::copy(&mut member, &mut io::sink())?;
     }
@@ -64,27 +73,28 @@ pub fn of_zip<E>(
                 let mut part = Exact::new(&mut reader, header.packed);
                 let check = Some(Check { crc: header.crc, size: header.size });
                 let mut member = Checked::new(method.decoder(&mut part, window_log_max)?, check);
-                take(&header.name, Ok(&mut member)).map_err(Failed::Taker)?;
+                take(&header.name, Streamed::Read(&mut member)).map_err(Failed::Taker)?;
                 drop(member);
                 io::copy(&mut part, &mut io::sink())?;
             }
             (Ok(method), true) => {
                 let mut member =
                     Checked::new(header.delimited(method, &mut reader, window_log_max)?, None);
-                take(&header.name, Ok(&mut member)).map_err(Failed::Taker)?;
+                take(&header.name, Streamed::Read(&mut member)).map_err(Failed::Taker)?;
                 io::copy(&mut member, &mut io::sink())?;
                 let seen = member.seen();
                 drop(member);
                 if let Err(error) = header.descriptor(&mut reader)?.holds(seen) {
-                    take(&header.name, Err(error.to_string())).map_err(Failed::Taker)?;
+                    let why = Streamed::Unread(error.to_string());
+                    take(&header.name, why).map_err(Failed::Taker)?;
                 }
             }
             (Err(why), false) => {
-                take(&header.name, Err(why)).map_err(Failed::Taker)?;
+                take(&header.name, Streamed::Unread(why)).map_err(Failed::Taker)?;
                 skip(&mut reader, header.packed)?;
             }
             (Err(why), true) => {
-                take(&header.name, Err(why)).map_err(Failed::Taker)?;
+                take(&header.name, Streamed::Unread(why)).map_err(Failed::Taker)?;
                 return Err(endless(&header.name).into());
             }
         }

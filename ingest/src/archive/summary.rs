@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What was found and acknowledged by the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Lines read, empty ones too.
+    /// Lines read, empty ones too; objects, where they do not stand on a line each.
     pub lines: u64,
     /// Lines with nothing on them.
     pub blank_lines: u64,
@@ -100,6 +100,11 @@ pub struct Findings {
     pub foreign: u64,
     /// The first of these.
     pub passed_over: Vec<String>,
+    /// Members that only name other files, as symbolic links do. What they name is imported where
+    /// it is a member itself.
+    pub links: u64,
+    /// The first of these.
+    pub linked: Vec<String>,
 }
 
 impl Findings {
@@ -113,6 +118,9 @@ impl Findings {
         self.problems.extend(other.problems.iter().take(room).cloned());
         let room = MAX_NAMED.saturating_sub(self.passed_over.len());
         self.passed_over.extend(other.passed_over.iter().take(room).cloned());
+        self.links += other.links;
+        let room = MAX_NAMED.saturating_sub(self.linked.len());
+        self.linked.extend(other.linked.iter().take(room).cloned());
     }
 
     pub(super) fn problem(&mut self, member: &str, error: &str) {
@@ -126,6 +134,13 @@ impl Findings {
         self.foreign += 1;
         if self.passed_over.len() < MAX_NAMED {
             self.passed_over.push(member.to_owned());
+        }
+    }
+
+    pub(super) fn link(&mut self, member: &str) {
+        self.links += 1;
+        if self.linked.len() < MAX_NAMED {
+            self.linked.push(member.to_owned());
         }
     }
 
@@ -277,11 +292,13 @@ mod tests {
         for number in 0..70 {
             one.problem(&format!("a.tar/{number}"), "is cut");
             one.pass_over("a.tar/note");
+            one.link("a.tar/link");
         }
         let mut all = one.clone();
         all.add(&one);
         assert_eq!((all.damaged, all.problems.len()), (140, MAX_NAMED));
         assert_eq!((all.foreign, all.passed_over.len()), (140, MAX_NAMED));
+        assert_eq!((all.links, all.linked.len()), (140, MAX_NAMED));
         assert_eq!(
             all.trouble("a.tar").unwrap(),
             "140 members are damaged or not read, the first: a.tar/0: is cut"

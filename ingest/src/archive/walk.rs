@@ -10,7 +10,9 @@ use super::format::{Format, Peeked};
 use super::members::{self, Check, Checked, Directory, Failed, Member, may_pass};
 use super::name;
 use super::range::Range;
-use super::streamed;
+use super::streamed::{self, Streamed};
+use super::text::Text;
+use super::values::Values;
 
 /// How many compressions and containers may lie in each other. Archives have three.
 const MAX_DEPTH: usize = 8;
@@ -42,6 +44,13 @@ pub enum Piece {
     Unreadable(String),
     /// A file or member without any object: a picture, a note.
     Foreign {
+        /// Its name.
+        name: String,
+        /// Which one it is.
+        leaf: u64,
+    },
+    /// A member that only names another file.
+    Link {
         /// Its name.
         name: String,
         /// Which one it is.
@@ -96,6 +105,7 @@ impl Walk<'_> {
                 }
             }
             Member::Unread(error) => self.unread(name, error),
+            Member::Link => self.link(name),
         }
     }
 
@@ -132,9 +142,10 @@ impl Walk<'_> {
                 Err(_) => self.stream(&mut range, name, depth),
             },
             // What a zip says of the sum of a member's bytes holds for all of them.
-            Format::Lines if check.is_none() && self.is_next() && self.from.offset > 0 => {
+            Format::Lines if check.is_none() && self.goes_on() => {
                 range.seek(SeekFrom::Start(self.from.offset)).map_err(Stop::Unreadable)?;
-                self.lines(&mut range, name)
+                let text = Text::of(&head, true).unwrap_or(Text::Lines);
+                self.leaf(&mut range, name, text)
             }
             _ => self.stream(&mut Checked::new(range, check), name, depth),
         }
@@ -149,19 +160,27 @@ impl Walk<'_> {
         let window_log_max = self.window_log_max;
         match peeked.format() {
             Format::Lines => {
-                let goes_on = self.is_next() && self.from.offset > 0;
-                if self.picky && !goes_on && !peeked.may_hold_objects() {
-                    return self.foreign(name);
+                let goes_on = self.goes_on();
+                let text = peeked.text();
+                match text {
+                    // Posts that can't be read are told, whoever has named them.
+                    Text::Unread { why, posts } if posts || !self.picky => {
+                        return self.unread(name, why.to_owned());
+                    }
+                    Text::Unread { .. } => return self.foreign(name),
+                    Text::Lines if self.picky && !goes_on && !peeked.may_hold_objects() => {
+                        return self.foreign(name);
+                    }
+                    _ => {}
                 }
                 if goes_on && let Err(error) = skip(&mut peeked, self.from.offset) {
                     return self.broken(name, error);
                 }
-                self.lines(&mut peeked, name)
+                self.leaf(&mut peeked, name, text)
             }
             Format::Unread(format) => {
                 let text = format!(
-                    "it is a {format}, which is not read; unpack it first, and \
-                                    import what comes out"
+                    "it is {format}, which is not read; unpack it first, and import what comes out"
                 );
                 self.unread(name, text)
             }
@@ -188,10 +207,11 @@ impl Walk<'_> {
         }
     }
 
-    fn streamed(&mut self, name: &str, member: streamed::Streamed<'_>, depth: usize) -> Walked {
+    fn streamed(&mut self, name: &str, member: Streamed<'_>, depth: usize) -> Walked {
         match member {
-            Ok(reader) => self.picky(|walk| walk.stream(reader, name, depth + 1)),
-            Err(why) => self.unread(name, why),
+            Streamed::Read(reader) => self.picky(|walk| walk.stream(reader, name, depth + 1)),
+            Streamed::Unread(why) => self.unread(name, why),
+            Streamed::Link => self.link(name),
         }
     }
 
@@ -218,6 +238,11 @@ impl Walk<'_> {
         self.leaf == self.from.leaf
     }
 
+    /// Whether it is, and some of it was read before.
+    fn goes_on(&self) -> bool {
+        self.is_next() && self.from.offset > 0
+    }
+
     /// The number of the next leaf; nothing when it was done before.
     fn number(&mut self) -> Option<u64> {
         let leaf = self.leaf;
@@ -239,6 +264,11 @@ impl Walk<'_> {
         self.send(Piece::Foreign { name: name.to_owned(), leaf })
     }
 
+    fn link(&mut self, name: &str) -> Walked {
+        let Some(leaf) = self.number() else { return Ok(()) };
+        self.send(Piece::Link { name: name.to_owned(), leaf })
+    }
+
     fn begin(&mut self, name: &str) -> Result<bool, Stop> {
         let goes_on = self.is_next();
         let Some(leaf) = self.number() else { return Ok(false) };
@@ -258,13 +288,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn lines(&mut self, reader: &mut dyn Read, name: &str) -> Walked {
+    fn leaf(&mut self, reader: &mut dyn Read, name: &str, text: Text) -> Walked {
+        let goes_on = self.goes_on();
         if !self.begin(name)? {
             return Ok(());
         }
-        let mut blocks = Blocks::new(reader, self.max_line_bytes, self.live);
+        let mut next: Box<dyn FnMut() -> Result<Option<Block>, Broken> + '_> = match text {
+            Text::Values { listed } => {
+                let lists = u64::from(listed && goes_on);
+                let mut values = Values::new(reader, self.max_line_bytes, lists);
+                Box::new(move || values.next())
+            }
+            _ => {
+                let mut blocks = Blocks::new(reader, self.max_line_bytes, self.live);
+                Box::new(move || blocks.next())
+            }
+        };
         loop {
-            match blocks.next() {
+            match next() {
                 Ok(Some(block)) => self.send(Piece::Block(block))?,
                 Ok(None) => return self.send(Piece::End(None)),
                 Err(broken) if may_pass(&broken.error) => {

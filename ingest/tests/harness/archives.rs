@@ -83,6 +83,17 @@ pub async fn run(log: &impl EventLog, config: ArchiveConfig) -> (Summary, Arc<Pr
     (import(log.clone(), config, Arc::clone(&progress), cancel).await, progress)
 }
 
+/// An import that is told to stop after so many lines.
+pub async fn interrupted(log: &impl EventLog, config: ArchiveConfig, after: u64) -> Summary {
+    let (cancel, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
+    let importing = import(log.clone(), config, Arc::clone(&progress), cancel.clone());
+    let stopping = async {
+        super::until("some lines", async || progress.snapshot().lines > after).await;
+        cancel.cancel();
+    };
+    tokio::join!(importing, stopping).0
+}
+
 pub async fn keys(log: &TestLog, topic: &str) -> BTreeSet<String> {
     log.events(topic).await.into_iter().map(|event| event.key).collect()
 }

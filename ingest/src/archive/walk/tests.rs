@@ -87,12 +87,16 @@ fn leaves(pieces: Vec<Piece>) -> Vec<(u64, Vec<u8>, bool)> {
             Piece::Block(Block::Lines(lines)) => {
                 open.as_mut().unwrap().1.extend_from_slice(&lines);
             }
+            Piece::Block(Block::Values(values)) => {
+                let open = open.as_mut().unwrap();
+                values.iter().for_each(|value| open.1.extend_from_slice(&value.bytes));
+            }
             Piece::Block(Block::TooLong { .. }) => assert!(open.is_some()),
             Piece::End(broken) => {
                 let (leaf, bytes) = open.take().unwrap();
                 leaves.push((leaf, bytes, broken.is_some()));
             }
-            Piece::Unread { leaf, .. } | Piece::Foreign { leaf, .. } => {
+            Piece::Unread { leaf, .. } | Piece::Foreign { leaf, .. } | Piece::Link { leaf, .. } => {
                 assert!(open.is_none());
                 leaves.push((leaf, Vec::new(), true));
             }
