@@ -8,36 +8,24 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bowerbird_ingest::IngestError;
-use bowerbird_ingest::aurin::{
-    AurinConfig, AurinSummary, DatasetConfig, Outcome, PollReport, Schedule, once, run,
-};
+use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, Outcome, PollReport, Schedule, run};
 use bowerbird_sim::Running;
 use bowerbird_sim::wfs::{Config, Fault, sample_datasets, serve};
-use bowerbird_stream::retry::RetryPolicy;
 use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{EventType, topic};
+use harness::wfs::poll;
 use harness::{TestLog, until};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// Polled without end, when it is polled more than once.
 fn config(sim: &Running) -> AurinConfig {
-    let datasets = sample_datasets().map(|dataset| DatasetConfig {
-        type_name: dataset.type_name.to_owned(),
-        id_property: dataset.id_property.to_owned(),
-        licence: dataset.licence.to_owned(),
-        attribution: dataset.attribution.to_owned(),
-        schedule: Schedule::Every { interval: Duration::from_millis(50), jitter: Duration::ZERO },
-    });
-    let url = format!("{}/wfs", sim.url()).parse().unwrap();
-    let config = AurinConfig::new(url, datasets.to_vec());
-    let ms = Duration::from_millis;
-    let retry = RetryPolicy { initial: ms(5), max: ms(20), ..config.retry };
-    AurinConfig { page_size: 400, retry, ..config }
-}
-
-async fn poll(test: &TestLog, config: AurinConfig) -> AurinSummary {
-    let (reporter, _status) = status("ingest-aurin");
-    once(test.log.clone(), config, reporter, CancellationToken::new()).await.unwrap()
+    let (interval, jitter) = (Duration::from_millis(50), Duration::ZERO);
+    let mut config = AurinConfig { page_size: 400, ..harness::wfs::config(&sim.url()) };
+    for dataset in &mut config.datasets {
+        dataset.schedule = Schedule::Every { interval, jitter };
+    }
+    config
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,6 @@
 //! order, its axes and its address. What is not whole is never called so, and nothing vanishes by
 //! it.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod harness;
 
 use std::sync::Arc;
@@ -11,13 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bowerbird_ingest::Renewal;
-use bowerbird_ingest::aurin::{
-    AurinConfig, AurinSummary, DatasetConfig, Outcome, Schedule, once, run,
-};
-use bowerbird_sim::wfs::{Config, Hits, sample_datasets, serve};
-use bowerbird_stream::retry::RetryPolicy;
+use bowerbird_ingest::aurin::{AurinConfig, Outcome, Schedule, run};
+use bowerbird_sim::wfs::{Config, Fault, Hits, serve};
 use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{EventType, topic};
+use harness::wfs::{config, poll};
 use harness::{TestLog, until};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,25 +21,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const FEATURES: u32 = 1_000;
-
-fn config(url: &str) -> AurinConfig {
-    let datasets = sample_datasets().map(|dataset| DatasetConfig {
-        type_name: dataset.type_name.to_owned(),
-        id_property: dataset.id_property.to_owned(),
-        licence: dataset.licence.to_owned(),
-        attribution: dataset.attribution.to_owned(),
-        schedule: Schedule::default(),
-    });
-    let config = AurinConfig::new(format!("{url}/wfs").parse().unwrap(), datasets.to_vec());
-    let ms = Duration::from_millis;
-    let retry = RetryPolicy { initial: ms(5), max: ms(20), ..config.retry };
-    AurinConfig { page_size: 150, retry, ..config }
-}
-
-async fn poll(test: &TestLog, config: AurinConfig) -> AurinSummary {
-    let (reporter, _status) = status("ingest-aurin");
-    once(test.log.clone(), config, reporter, CancellationToken::new()).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_says_and_gives_decides_whether_a_poll_is_whole() {
@@ -176,4 +153,122 @@ async fn a_password_that_was_exchanged_is_taken_at_the_next_poll() {
     cancel.cancel();
     polling.await.unwrap().unwrap();
     sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_page_is_waited_for_as_long_as_it_comes() {
+    // Each page takes longer than the WFS may be silent.
+    let trickle = Fault::Trickles(15, Duration::from_millis(200));
+    let config_of = |url: &str| {
+        let mut config = config(url);
+        config.datasets.truncate(1);
+        AurinConfig { timeout: Duration::from_secs(2), page_size: 400, ..config }
+    };
+    let sim = serve(Config { features: 500, faults: vec![trickle], ..Config::default() });
+    let sim = sim.await.unwrap();
+    let test = TestLog::new().await;
+    let summary = poll(&test, config_of(&sim.url())).await;
+    let report = summary.polls.values().next().unwrap();
+    assert_eq!((report.outcome, report.distinct), (Outcome::Complete, 350), "{report:?}");
+    assert_eq!((report.pages, sim.served()), (1, 350), "it was asked for once");
+    sim.shutdown().await;
+
+    // One that comes to a stop is asked for again, from its beginning, and nothing comes twice.
+    let sim = serve(Config { features: 500, faults: vec![Fault::Stalls], ..Config::default() });
+    let sim = sim.await.unwrap();
+    let short = Duration::from_millis(300);
+    let test = TestLog::new().await;
+    let summary = poll(&test, AurinConfig { timeout: short, ..config_of(&sim.url()) }).await;
+    let report = summary.polls.values().next().unwrap();
+    assert_eq!((report.outcome, report.published), (Outcome::Complete, 350), "{report:?}");
+    assert_eq!(test.records(topic::FEATURES).await.len(), 350);
+    sim.shutdown().await;
+
+    // One that takes requests and never answers is no endless wait.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let silent = tokio::spawn(async move {
+        let mut clients = Vec::new();
+        while let Ok((client, _)) = listener.accept().await {
+            clients.push(client);
+        }
+    });
+    let summary = poll(&test, AurinConfig { timeout: short, ..config_of(&url) }).await;
+    let report = summary.polls.values().next().unwrap();
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    assert!(report.reason.as_ref().unwrap().contains("can't be reached"), "{report:?}");
+    silent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feature_that_is_too_large_is_a_dead_letter_and_the_others_come() {
+    let test = TestLog::new().await;
+    let large = Config { features: FEATURES, large: Some((170, 300_000)), ..Config::default() };
+    let sim = serve(large).await.unwrap();
+    let config = AurinConfig { max_feature_bytes: 200_000, ..config(&sim.url()) };
+    for again in [false, true] {
+        let summary = poll(&test, config.clone()).await;
+        for report in summary.polls.values() {
+            assert_eq!((report.outcome, report.dead_letters), (Outcome::Complete, 1));
+            assert_eq!(report.received, report.distinct + 1);
+            assert_eq!(report.published, if again { 0 } else { report.distinct }, "{report:?}");
+        }
+    }
+    assert_eq!(test.records(topic::FEATURES).await.len() as u32, FEATURES - 2);
+    let letters = test.records(topic::DEAD_LETTERS).await;
+    for letter in &letters {
+        assert_eq!(letter.headers.text("dl_reason"), Some("feature-too-large"));
+        assert_eq!(letter.value.as_ref().unwrap().len(), 64 << 10);
+        let length: u64 = letter.headers.text("ce_bytes").unwrap().parse().unwrap();
+        assert!(length > 300_000);
+    }
+    assert_eq!(letters.len(), 4, "one for each data set and process");
+    sim.shutdown().await;
+
+    // What is not known to be there is not known to have vanished either.
+    let fewer =
+        Config { features: FEATURES - 10, large: Some((170, 300_000)), ..Config::default() };
+    let sim = serve(fewer).await.unwrap();
+    let summary =
+        poll(&test, AurinConfig { base_url: self::config(&sim.url()).base_url, ..config }).await;
+    for report in summary.polls.values() {
+        assert_eq!(report.vanished, 0);
+        assert!(report.reason.as_ref().unwrap().contains("dead letters"), "{report:?}");
+    }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_poll_publishes_what_a_killed_one_has_not() {
+    let test = Arc::new(TestLog::new().await);
+    let all = 700;
+    let one = |url: &str| {
+        let mut config = config(url);
+        config.datasets.truncate(1);
+        config
+    };
+    // Fewer than there were, so that there is something to be taken for vanished.
+    for (features, known) in [(FEATURES, 0), (FEATURES - 100, all)] {
+        let stalls = vec![Fault::None, Fault::Stalls];
+        let sim = serve(Config { features, faults: stalls, ..Config::default() }).await.unwrap();
+        let (log, config) = (Arc::clone(&test), one(&sim.url()));
+        let killed = tokio::spawn(async move { poll(&log, config).await });
+        harness::until("a page and a half", async || {
+            let published = test.records(topic::FEATURES).await.len();
+            if known == 0 { published > 150 } else { sim.served() >= 150 }
+        })
+        .await;
+        killed.abort();
+        killed.await.unwrap_err();
+        let before = test.records(topic::FEATURES).await.len() as u64;
+        assert!(if known == 0 { before < all } else { before == known }, "{before}");
+        let patience = Duration::from_secs(2);
+        let summary = poll(&test, AurinConfig { timeout: patience, ..one(&sim.url()) }).await;
+        let report = summary.polls.values().next().unwrap();
+        let (there, gone) = if known == 0 { (all, 0) } else { (630, 70) };
+        assert_eq!((report.outcome, report.distinct), (Outcome::Complete, there), "{report:?}");
+        assert_eq!((report.published, report.vanished), (all - before, gone), "{report:?}");
+        assert_eq!(test.records(topic::FEATURES).await.len() as u64, all + gone);
+        sim.shutdown().await;
+    }
 }

@@ -71,9 +71,6 @@ pub enum Fault {
     /// The body ends too early.
     #[error("the WFS's answer ends in the middle, after {0} features")]
     Truncated(u64),
-    /// A feature is too large.
-    #[error("a feature has more than {0} bytes")]
-    FeatureTooLarge(usize),
     /// Another status.
     #[error("the WFS answers with status {0}")]
     Http(u16),

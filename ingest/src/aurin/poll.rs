@@ -1,5 +1,6 @@
 //! One poll of one data set.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bowerbird_stream::EventLog;
@@ -15,11 +16,13 @@ use super::fault::Fault;
 use super::feature;
 use super::memory::{Known, Seen};
 use super::report::{Outcome, PollReport, Signs, judge};
+use super::scan::Cut;
 use super::shape::Shape;
 use super::wfs::{Page, Wfs};
 use super::xml::{Column, FeatureType};
 use crate::metrics as names;
 use crate::outbox::Outbox;
+use crate::post::Refusal;
 use crate::publish::Unpublished;
 use crate::record::{FEATURE_REFUSED, Refused};
 
@@ -251,31 +254,18 @@ impl<'a, L: EventLog> Poll<'a, L> {
         }
     }
 
-    fn feature(
-        &mut self,
-        bytes: Bytes,
-        given: &mut Given,
-        comes_again: &mut u64,
-    ) -> Result<(), Fault> {
+    fn feature(&mut self, cut: Cut, given: &mut Given, comes_again: &mut u64) -> Result<(), Fault> {
+        let bytes = match cut {
+            Cut::Feature(bytes) => bytes,
+            Cut::TooLarge { head, length } => {
+                self.refuse(&too_large(length), head, Some(length), given);
+                return Ok(());
+            }
+        };
         let feature = match feature::read(bytes.clone(), &self.dataset.id_property) {
             Ok(feature) => feature,
             Err(refusal) => {
-                let hash = xxh3_128(&bytes);
-                self.last_id = None;
-                self.count(given, hash);
-                self.report.dead_letters += 1;
-                if self.known.refuse(hash) {
-                    let source = super::source(&self.report.dataset);
-                    let refused = Refused {
-                        kind: FEATURE_REFUSED,
-                        source: &source,
-                        key: self.report.dataset.clone(),
-                        time: self.report.started,
-                        value: bytes,
-                        extensions: [("dataset".to_owned(), self.report.dataset.clone())].into(),
-                    };
-                    self.outbox.push(refused.letter(&refusal, GROUP));
-                }
+                self.refuse(&refusal, bytes, None, given);
                 return Ok(());
             }
         };
@@ -307,6 +297,32 @@ impl<'a, L: EventLog> Poll<'a, L> {
             Seen::Again => {}
         }
         Ok(())
+    }
+
+    /// What can't be read is a dead letter, once. Of one that is too large, with its length, there
+    /// is only the beginning.
+    fn refuse(&mut self, refusal: &Refusal, bytes: Bytes, length: Option<u64>, given: &mut Given) {
+        let hash = xxh3_128(&bytes) ^ u128::from(length.unwrap_or_default());
+        self.last_id = None;
+        self.count(given, hash);
+        self.report.dead_letters += 1;
+        if !self.known.refuse(hash) {
+            return;
+        }
+        let source = super::source(&self.report.dataset);
+        let mut extensions = BTreeMap::from([("dataset".to_owned(), self.report.dataset.clone())]);
+        if let Some(length) = length {
+            extensions.insert("bytes".to_owned(), length.to_string());
+        }
+        let refused = Refused {
+            kind: FEATURE_REFUSED,
+            source: &source,
+            key: self.report.dataset.clone(),
+            time: self.report.started,
+            value: bytes,
+            extensions,
+        };
+        self.outbox.push(refused.letter(refusal, GROUP));
     }
 
     fn count(&mut self, given: &mut Given, hash: u128) {
@@ -381,7 +397,14 @@ async fn first_of(
     while let Some(features) = page.next().await? {
         first = first.or(features.into_iter().next());
     }
-    Ok(first.and_then(|bytes| feature::read(bytes, &dataset.id_property).ok()).map(|one| one.id))
+    let Some(Cut::Feature(bytes)) = first else { return Ok(None) };
+    Ok(feature::read(bytes, &dataset.id_property).ok().map(|one| one.id))
+}
+
+fn too_large(length: u64) -> Refusal {
+    let error =
+        format!("it has {length} bytes, too many to be read; only its beginning is kept here");
+    Refusal { reason: "feature-too-large", error }
 }
 
 fn missing_type<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {

@@ -9,6 +9,30 @@ use super::fault::Fault;
 const MAX_MARKUP_BYTES: usize = 16 << 10;
 const MAX_NAME_BYTES: usize = 64;
 
+/// How much is kept of a feature that is too large.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// What is cut out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A feature, its bytes untouched.
+    Feature(Bytes),
+    /// One over the bound.
+    TooLarge {
+        /// Its first bytes.
+        head: Bytes,
+        /// How many it has.
+        length: u64,
+    },
+}
+
+/// The feature under way.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: BytesMut,
+    length: u64,
+}
+
 /// Takes a body piece by piece.
 #[derive(Debug)]
 pub struct Scanner {
@@ -23,7 +47,7 @@ pub struct Scanner {
     /// There was such a list.
     had_features: bool,
     /// The feature under way.
-    feature: Option<BytesMut>,
+    feature: Option<Kept>,
     features: u64,
     /// How many features the collection says that there are, over all pages.
     matched: Option<u64>,
@@ -41,7 +65,7 @@ enum InString {
 }
 
 impl Scanner {
-    /// A scanner that takes features up to this size.
+    /// A scanner that keeps features up to this size whole.
     pub fn new(max_feature_bytes: usize) -> Self {
         Self {
             max_feature_bytes,
@@ -59,11 +83,11 @@ impl Scanner {
         }
     }
 
-    /// Takes the next piece, and hands out the features that end in it, their bytes untouched.
+    /// Takes the next piece, and hands out the features that end in it.
     ///
     /// # Errors
     /// When it can't be a feature collection any more.
-    pub fn push(&mut self, piece: &[u8], out: &mut Vec<Bytes>) -> Result<(), Fault> {
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<Cut>) -> Result<(), Fault> {
         if !self.markup.is_empty() {
             self.keep_markup(piece);
             return Ok(());
@@ -120,9 +144,9 @@ impl Scanner {
                         let ends = self.close()?;
                         if ends {
                             let mut feature = self.feature.take().unwrap_or_default();
-                            self.keep(&mut feature, &piece[kept_from..=at])?;
+                            self.keep(&mut feature, &piece[kept_from..=at]);
                             self.features += 1;
-                            out.push(feature.freeze());
+                            out.push(self.cut(feature));
                         }
                     }
                     _ if self.depth == 0 && !byte.is_ascii_whitespace() => {
@@ -135,7 +159,7 @@ impl Scanner {
             at += 1;
         }
         if let Some(mut feature) = self.feature.take() {
-            self.keep(&mut feature, &piece[kept_from..])?;
+            self.keep(&mut feature, &piece[kept_from..]);
             self.feature = Some(feature);
         }
         Ok(())
@@ -176,7 +200,7 @@ impl Scanner {
         }
         let begins = self.in_features && self.depth == 3 && byte == b'{';
         if begins {
-            self.feature = Some(BytesMut::new());
+            self.feature = Some(Kept::default());
         }
         Ok(begins)
     }
@@ -209,12 +233,25 @@ impl Scanner {
         self.counting = true;
     }
 
-    fn keep(&self, feature: &mut BytesMut, part: &[u8]) -> Result<(), Fault> {
-        if feature.len() + part.len() > self.max_feature_bytes {
-            return Err(Fault::FeatureTooLarge(self.max_feature_bytes));
+    fn keep(&self, feature: &mut Kept, part: &[u8]) {
+        feature.length += part.len() as u64;
+        let Kept { bytes, length } = feature;
+        if *length <= self.max_feature_bytes as u64 {
+            return bytes.extend_from_slice(part);
         }
-        feature.extend_from_slice(part);
-        Ok(())
+        // In a buffer of its own: that of the whole was large.
+        let mut head = BytesMut::from(&bytes[..bytes.len().min(KEPT_BYTES)]);
+        let room = KEPT_BYTES.min(self.max_feature_bytes).saturating_sub(head.len());
+        head.extend_from_slice(&part[..room.min(part.len())]);
+        *bytes = head;
+    }
+
+    fn cut(&self, feature: Kept) -> Cut {
+        let Kept { bytes, length } = feature;
+        match length <= self.max_feature_bytes as u64 {
+            true => Cut::Feature(bytes.freeze()),
+            false => Cut::TooLarge { head: bytes.freeze(), length },
+        }
     }
 
     fn keep_name(&mut self, part: &[u8]) {
@@ -237,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    fn scan(body: &[u8], cut: usize) -> Result<Vec<Bytes>, Fault> {
+    fn scan(body: &[u8], cut: usize) -> Result<Vec<Cut>, Fault> {
         let (mut scanner, mut out) = (Scanner::new(1_000), Vec::new());
         for piece in body.chunks(cut.max(1)) {
             scanner.push(piece, &mut out)?;
@@ -273,8 +310,32 @@ mod tests {
                 assert_eq!(scan(body.as_bytes(), cut), Err(expected.clone()), "{body}");
             }
         }
-        let large = format!("{{\"features\":[{{\"a\":\"{}\"}}]}}", "x".repeat(2_000));
-        assert_eq!(scan(large.as_bytes(), 64), Err(Fault::FeatureTooLarge(1_000)));
+    }
+
+    #[test]
+    fn one_that_is_too_large_keeps_the_others_from_nothing() {
+        let feature = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        let page =
+            format!("{{\"features\":[{},{},{}]}}", feature(1_000), feature(1_001), feature(9));
+        for cut in [1, 64, 10_000] {
+            let found = scan(page.as_bytes(), cut).unwrap();
+            let head = Bytes::from(feature(1_001)[..1_000].to_owned());
+            assert_eq!(found[0], Cut::Feature(feature(1_000).into()));
+            assert_eq!(found[1], Cut::TooLarge { head, length: 1_001 });
+            assert_eq!(found[2], Cut::Feature(feature(9).into()));
+        }
+        // Of one that never ends little is kept.
+        let (mut scanner, mut out) = (Scanner::new(1 << 20), Vec::new());
+        scanner.push(b"{\"features\":[{\"a\":\"", &mut out).unwrap();
+        for _ in 0..64 {
+            scanner.push(&[b'x'; 64 << 10], &mut out).unwrap();
+        }
+        let kept = scanner.feature.as_ref().unwrap();
+        assert_eq!((kept.bytes.len(), kept.length), (KEPT_BYTES, (4 << 20) + 6));
+        assert!(kept.bytes.capacity() < 256 << 10);
+        scanner.push(b"\"}]}", &mut out).unwrap();
+        let [Cut::TooLarge { head, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!((head.len(), scanner.finish()), (KEPT_BYTES, Ok(1)));
     }
 
     #[test]
@@ -318,7 +379,11 @@ mod tests {
                 page.to_string()
             };
             let found = scan(body.as_bytes(), cut).unwrap();
-            let found: Vec<Value> = found.iter().map(|f| serde_json::from_slice(f).unwrap()).collect();
+            let found = found.iter().map(|found| match found {
+                Cut::Feature(bytes) => serde_json::from_slice(bytes).unwrap(),
+                Cut::TooLarge { .. } => panic!("it is small"),
+            });
+            let found: Vec<Value> = found.collect();
             prop_assert_eq!(found, features);
         }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bowerbird_stream::retry::{Verdict, retry};
-use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +10,7 @@ use url::Url;
 
 use super::config::AurinConfig;
 use super::fault::Fault;
-use super::scan::Scanner;
+use super::scan::{Cut, Scanner};
 use super::shape::Shape;
 use super::xml::{self, Capabilities, Column};
 use crate::error::{IngestError, chain};
@@ -212,7 +211,7 @@ impl Page {
     ///
     /// # Errors
     /// What the WFS does wrong; features handed out before are as good as any.
-    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Cut>>, Fault> {
         let Some(scanner) = &mut self.scanner else { return Ok(None) };
         let mut features = Vec::new();
         while features.is_empty() {

@@ -1,6 +1,7 @@
 //! How the sample WFS behaves.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub latitude_first: bool,
     /// After the first page the first feature of each data set goes, and another comes at the end.
     pub moves: bool,
+    /// The feature at this place of each data set has a note of so many bytes.
+    pub large: Option<(usize, usize)>,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -58,6 +61,7 @@ impl Default for Config {
             pages: true,
             latitude_first: false,
             moves: false,
+            large: None,
         }
     }
 }
@@ -77,4 +81,8 @@ pub enum Fault {
     HtmlPage,
     /// 503.
     Unavailable,
+    /// It comes to a stop in the middle.
+    Stalls,
+    /// It comes in so many pieces, and before each this time passes.
+    Trickles(u32, Duration),
 }

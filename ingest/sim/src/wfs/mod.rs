@@ -11,16 +11,19 @@ mod request;
 mod xml;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream::{self, Stream, StreamExt};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -33,6 +36,8 @@ use dataset::Dataset;
 use request::{Exception, Request};
 
 use crate::server::{self, Running, SimError};
+
+const JSON: &str = "application/json;charset=UTF-8";
 
 /// What all requests share.
 struct Sim {
@@ -141,6 +146,11 @@ impl Sim {
         let newcomer = newcomer.map(|last| renamed(last, &dataset.type_name));
         let features = features.into_iter().skip(usize::from(moved)).chain(newcomer.as_ref());
         let mut given: Vec<Value> = features.skip(from).take(capped).cloned().collect();
+        if let Some((place, bytes)) = self.config.large
+            && let Some(feature) = place.checked_sub(from).and_then(|at| given.get_mut(at))
+        {
+            feature["properties"]["note"] = json!("x".repeat(bytes));
+        }
         if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
             given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
         }
@@ -174,6 +184,20 @@ impl Sim {
                 ([(header::CONTENT_TYPE, "text/html")], page).into_response()
             }
             Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            Fault::Stalls => {
+                let half = cut(&body).to_owned();
+                pieces(stream::iter([half]).chain(stream::pending()))
+            }
+            Fault::Trickles(count, pause) => {
+                self.served.fetch_add(given.len() as u64, Ordering::Relaxed);
+                let size = body.len().div_ceil(count.max(1) as usize).max(1);
+                let parts: Vec<Vec<u8>> =
+                    body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
+                pieces(stream::iter(parts).then(move |part| async move {
+                    tokio::time::sleep(pause).await;
+                    part
+                }))
+            }
         })
     }
 }
@@ -197,8 +221,14 @@ fn swap_axes(coordinates: &mut Value) {
     }
 }
 
+/// An answer that comes piece by piece.
+fn pieces<T: Into<Bytes>>(pieces: impl Stream<Item = T> + Send + 'static) -> Response {
+    let pieces = pieces.map(|piece| Ok::<Bytes, Infallible>(piece.into()));
+    ([(header::CONTENT_TYPE, JSON)], Body::from_stream(pieces)).into_response()
+}
+
 fn json_response(body: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+    ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// The first half, cut between two characters.
