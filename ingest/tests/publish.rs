@@ -15,7 +15,7 @@ use bowerbird_ingest::x::{XConfig, run};
 use bowerbird_sim::x::{Config, serve};
 use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{LogError, topic};
-use harness::flaky::Flaky;
+use harness::flaky::{failing_by, flaky};
 use harness::{TestLog, until};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ fn config(path: PathBuf) -> ArchiveConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_waits_for_the_log_and_loses_nothing() {
     let test = TestLog::new().await;
-    let log = Flaky::new(test.log.clone(), 20);
+    let log = flaky(test.log.clone(), 20);
     let progress = Arc::new(Progress::default());
     let importing =
         import(log, config(archive(&test, 500)), Arc::clone(&progress), CancellationToken::new());
@@ -56,7 +56,7 @@ async fn an_import_waits_for_the_log_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_stopped_while_the_log_is_away_keeps_its_place() {
     let test = TestLog::new().await;
-    let log = Flaky::new(test.log.clone(), usize::MAX);
+    let log = flaky(test.log.clone(), usize::MAX);
     let config = ArchiveConfig {
         checkpoint_dir: Some(test.folder.path().join("checkpoints")),
         resume: true,
@@ -71,7 +71,7 @@ async fn an_import_that_is_stopped_while_the_log_is_away_keeps_its_place() {
     };
     let (summary, ()) = tokio::join!(importing, stopping);
     assert_eq!(summary.files[0].outcome, Outcome::Interrupted);
-    log.failing.store(0, Ordering::Relaxed);
+    log.between.failing.store(0, Ordering::Relaxed);
     let again = import(log, config, progress, CancellationToken::new()).await;
     assert!(again.succeeded());
     let events = test.events(topic::POSTS).await;
@@ -84,7 +84,7 @@ async fn a_log_that_refuses_for_good_ends_an_import() {
     let test = TestLog::new().await;
     let address = "kafka://here".to_owned();
     let error = LogError::Fatal { address, reason: "fenced".to_owned() };
-    let log = Flaky { error, ..Flaky::new(test.log.clone(), 1_000) };
+    let log = failing_by(test.log.clone(), 1_000, error);
     let progress = Arc::new(Progress::default());
     let summary = import(log, config(archive(&test, 10)), progress, CancellationToken::new()).await;
     assert_eq!(summary.files[0].outcome, Outcome::Failed);
@@ -100,7 +100,7 @@ async fn the_stream_is_slowed_by_a_log_in_trouble_and_loses_nothing() {
     let address = "kafka://here".to_owned();
     // Also what only an operator can mend: a service waits for that.
     let error = LogError::MissingTopic { address, topic: "posts".to_owned() };
-    let log = Flaky { error, ..Flaky::new(test.log.clone(), 6) };
+    let log = failing_by(test.log.clone(), 6, error);
     let (reporter, status) = status("ingest-x");
     let cancel = CancellationToken::new();
     let running = tokio::spawn(run(log, config, reporter, cancel.clone()));

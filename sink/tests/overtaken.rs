@@ -11,130 +11,41 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowerbird_sink::{Projection, SinkReport};
-use bowerbird_stream::log::{
-    ConsumerConfig, Extent, GroupInfo, Outgoing, Position, Revocation, TopicChange, TopicInfo,
-};
-use bowerbird_stream::sqlite::SqliteLog;
+use bowerbird_stream::log::{Outgoing, Position, Revocation};
 use bowerbird_stream::status::{State, status};
-use bowerbird_stream::topic::TopicSpec;
-use bowerbird_stream::{Delivery, EventConsumer, EventLog, LogError, Partition, topic};
+use bowerbird_stream::{Delivery, EventLog, LogError, Partition, topic};
+use bowerbird_testbed::log::{Between, Tapped};
 use futures::FutureExt as _;
-use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use harness::{Bed, Running, post, within};
 
-type Consumer = <SqliteLog as EventLog>::Consumer;
-
 /// A log that takes nothing for the journal, and whose consumers hand out what a test says once they
 /// have partitions, before what else they have.
 #[derive(Clone)]
 struct Refusing {
-    log: SqliteLog,
     refuses: Arc<AtomicBool>,
     first: Arc<Mutex<VecDeque<Delivery>>>,
 }
 
-struct Told {
-    consumer: Consumer,
-    first: Arc<Mutex<VecDeque<Delivery>>>,
-    assigned: bool,
-}
-
-impl EventConsumer for Told {
-    async fn next(&mut self, max: usize, wait: Duration) -> Result<Delivery, LogError> {
-        let said = self.assigned.then(|| self.first.lock().unwrap().pop_front()).flatten();
-        if let Some(said) = said {
-            return Ok(said);
-        }
-        let delivery = self.consumer.next(max, wait).await?;
-        self.assigned |= matches!(delivery, Delivery::Assigned(_));
-        Ok(delivery)
-    }
-
-    fn pause(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
-        self.consumer.pause(partitions)
-    }
-
-    fn resume(&mut self, partitions: &[Partition]) -> Result<(), LogError> {
-        self.consumer.resume(partitions)
-    }
-
-    async fn seek(&mut self, partition: &Partition, offset: i64) -> Result<(), LogError> {
-        self.consumer.seek(partition, offset).await
-    }
-
-    async fn commit(&mut self, offsets: &BTreeMap<Partition, i64>) -> Result<(), LogError> {
-        self.consumer.commit(offsets).await
-    }
-
-    async fn close(self) -> Result<(), LogError> {
-        self.consumer.close().await
-    }
-}
-
-impl EventLog for Refusing {
-    type Consumer = Told;
-
-    async fn publish(&self, records: Vec<Outgoing>) -> Vec<Result<Position, LogError>> {
+impl Between for Refusing {
+    async fn publish<L: EventLog>(
+        &self,
+        log: &L,
+        records: Vec<Outgoing>,
+    ) -> Vec<Result<Position, LogError>> {
         let journal = records.iter().any(|record| *record.topic == *topic::JOURNAL);
         if journal && self.refuses.load(Ordering::Relaxed) {
-            let (address, reason) = (self.address(), "no broker".to_owned());
+            let (address, reason) = (log.address(), "no broker".to_owned());
             let error = LogError::Unreachable { address, reason };
             return records.iter().map(|_| Err(error.clone())).collect();
         }
-        self.log.publish(records).await
+        log.publish(records).await
     }
 
-    async fn subscribe(&self, topics: &[&str], config: ConsumerConfig) -> Result<Told, LogError> {
-        let consumer = self.log.subscribe(topics, config).await?;
-        Ok(Told { consumer, first: Arc::clone(&self.first), assigned: false })
-    }
-
-    async fn assign(
-        &self,
-        from: &BTreeMap<Partition, i64>,
-        config: ConsumerConfig,
-    ) -> Result<Told, LogError> {
-        let consumer = self.log.assign(from, config).await?;
-        Ok(Told { consumer, first: Arc::default(), assigned: false })
-    }
-
-    fn address(&self) -> String {
-        self.log.address()
-    }
-
-    async fn apply_topics(
-        &self,
-        topics: &[TopicSpec],
-        dry_run: bool,
-    ) -> Result<Vec<TopicChange>, LogError> {
-        self.log.apply_topics(topics, dry_run).await
-    }
-
-    async fn topics(&self) -> Result<Vec<TopicInfo>, LogError> {
-        self.log.topics().await
-    }
-
-    async fn extents(&self, topic: &str) -> Result<BTreeMap<i32, Extent>, LogError> {
-        self.log.extents(topic).await
-    }
-
-    async fn offsets_at(
-        &self,
-        topic: &str,
-        time: Timestamp,
-    ) -> Result<BTreeMap<i32, i64>, LogError> {
-        self.log.offsets_at(topic, time).await
-    }
-
-    async fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, LogError> {
-        self.log.committed(group, topic).await
-    }
-
-    async fn groups(&self) -> Result<Vec<GroupInfo>, LogError> {
-        self.log.groups().await
+    fn first(&self) -> Option<Delivery> {
+        self.first.lock().unwrap().pop_front()
     }
 }
 
@@ -155,17 +66,14 @@ async fn overtaken() -> (Bed, Refusing, Running) {
         earliest: 1,
         end: 20,
     };
-    let log = Refusing {
-        log: bed.log.clone(),
-        refuses: Arc::new(AtomicBool::new(true)),
-        first: Arc::default(),
-    };
+    let between = Refusing { refuses: Arc::new(AtomicBool::new(true)), first: Arc::default() };
+    let log = Tapped { log: bed.log.clone(), between: between.clone() };
     let extents = bed.log.extents(topic::POSTS).await.unwrap();
-    log.first.lock().unwrap().push_back(Delivery::Trouble(gap));
+    between.first.lock().unwrap().push_back(Delivery::Trouble(gap));
     let (reporter, status) = status("sink");
     let cancel = CancellationToken::new();
     let task = tokio::spawn({
-        let (log, store, config) = (log.clone(), bed.store.clone(), bed.config.clone());
+        let (store, config) = (bed.store.clone(), bed.config.clone());
         let cancel = cancel.clone();
         async move {
             let projection = Projection::posts();
@@ -184,7 +92,7 @@ async fn overtaken() -> (Bed, Refusing, Running) {
         }
     })
     .await;
-    (bed, log, running)
+    (bed, between, running)
 }
 
 async fn committed(bed: &Bed) -> BTreeMap<i32, i64> {

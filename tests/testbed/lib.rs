@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 pub mod databases;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod random;
 pub mod through;
 pub mod wire;

@@ -7,6 +7,7 @@ use bowerbird_stream::dead_letter::{
     self, Counts, DeadLetters, Deed, Discarded, Filter, LetterId, REDRIVE, Reason, Redrive,
     Redriven,
 };
+use bowerbird_testbed::log::Tapped;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -226,8 +227,8 @@ pub async fn a_redrive_that_dies_before_it_marks_loses_nothing(log: impl EventLo
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     bed.give_up(&keys, "payload").await;
     let reached = Arc::new(Notify::new());
-    let stuck =
-        Stuck { log: bed.log.clone(), topic: bed.letters_topic.clone(), reached: reached.clone() };
+    let between = Stuck { topic: bed.letters_topic.clone(), reached: reached.clone() };
+    let stuck = Tapped { log: bed.log.clone(), between };
     let letters = DeadLetters::in_topic(stuck, bed.letters_topic.as_str());
     let ten_at_once = Redrive { rate: 100, ..how() };
     let (mut done, cancel) = (Redriven::default(), CancellationToken::new());
