@@ -1,7 +1,7 @@
 //! Importing what people's tools and systems make of archives: padding, lists, other encodings,
 //! tables, links.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod harness;
 

@@ -76,11 +76,8 @@ async fn alone<R>(settings: &Settings, work: impl Future<Output = R>) -> anyhow:
     let store = parts::store(settings)?;
     let meta = Meta::new(store, settings.config().store.create_databases);
     let worker = generations::worker();
-    let mut job =
-        Job::claim(&meta, REDRIVE.to_owned(), &worker, async |_: Option<()>| Ok(())).await?;
-    let done = job.keep_while(work).await?;
-    // Where that can't be noted, the lease runs out.
-    if let Err(error) = job.release().await {
+    let (done, noted) = Job::alone(&meta, REDRIVE, &worker, work, |(), _| {}).await?;
+    if let Err(error) = noted {
         tracing::debug!(%error, "the redrive's note was not let go");
     }
     Ok(done)

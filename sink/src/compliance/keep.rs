@@ -106,16 +106,16 @@ pub async fn apply<L: EventLog, S: DocumentStore>(
     looked_at: impl Fn(u64),
 ) -> Result<Swept, SinkError> {
     let live = generations.live(&Projection::posts()).await?;
-    let begin = async |before: Option<Swept>| Ok(before.unwrap_or_default());
-    let mut job = Job::claim(generations.meta(), NOTE.to_owned(), worker, begin).await?;
-    let store = generations.meta().store();
-    let swept = job.keep_while(sweep(log, store, &live, patience, false, looked_at)).await?;
+    let (meta, store) = (generations.meta(), generations.meta().store());
     // What was noted before stands where it could not be done.
-    if let Ok(swept) = &swept {
-        job.work.clone_from(swept);
-    }
-    job.release().await?;
-    swept
+    let note = |work: &mut Swept, swept: &Result<Swept, _>| {
+        if let Ok(swept) = swept {
+            work.clone_from(swept);
+        }
+    };
+    let sweeping = sweep(log, store, &live, patience, false, looked_at);
+    let (swept, noted) = Job::alone(meta, NOTE, worker, sweeping, note).await?;
+    noted.and(swept)
 }
 
 /// What the last sweep did.

@@ -72,6 +72,29 @@ impl<S: DocumentStore, T: Serialize + DeserializeOwned> Job<S, T> {
         Ok(Self { meta: meta.clone(), id, revision, lease, work })
     }
 
+    /// Does work while nobody else does the same, and notes by `note` what it gave. Gives that, and
+    /// whether it could be noted: the work is done in any case, and its lease runs out by itself.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim); or when the lease is lost, and the work left undone.
+    pub async fn alone<R>(
+        meta: &Meta<S>,
+        id: &str,
+        worker: &Worker,
+        work: impl Future<Output = R>,
+        note: impl FnOnce(&mut T, &R),
+    ) -> Result<(R, Result<(), SinkError>), SinkError>
+    where
+        T: Default,
+    {
+        let begin = async |before: Option<T>| Ok(before.unwrap_or_default());
+        let mut job = Self::claim(meta, id.to_owned(), worker, begin).await?;
+        let done = job.keep_while(work).await?;
+        note(&mut job.work, &done);
+        let noted = job.release().await;
+        Ok((done, noted.map(drop)))
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
