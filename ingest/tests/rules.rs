@@ -142,8 +142,11 @@ async fn a_list_of_rules_is_whole_or_none() {
         assert!(error.to_string().contains(part), "{error}");
     }
     // Numbers where strings belong, null for nothing, and pages.
-    let first = r#"{"data":[{"id":7,"value":"a","tag":null}],"meta":{"next_token":"n"}}"#;
-    let second = r#"{"data":null,"meta":{"next_token":null}}"#;
-    let api = answering(&mut tasks, [("200 OK", first), ("200 OK", second)]).await;
-    assert_eq!(api.list().await.unwrap(), [Present { id: "7".to_owned(), rule: rule("a", "") }]);
+    let first = r#"{"data":[{"id":17,"value":"b","tag":null}],"meta":{"next_token":"n"}}"#;
+    let second = r#"{"data":[{"id":"7","value":"a"}],"meta":{"next_token":"m"}}"#;
+    let third = r#"{"data":null,"meta":{"next_token":null}}"#;
+    let pages = [("200 OK", first), ("200 OK", second), ("200 OK", third)];
+    let there = answering(&mut tasks, pages).await.list().await.unwrap();
+    let present = |id: &str, value| Present { id: id.to_owned(), rule: rule(value, "") };
+    assert_eq!(there, [present("7", "a"), present("17", "b")]);
 }

@@ -151,7 +151,7 @@ impl Api {
         Ok(Self { client, endpoint, bearer })
     }
 
-    /// The rules that X has.
+    /// The rules that X has, the oldest first.
     ///
     /// # Errors
     /// When X can't be asked or refuses.
@@ -173,6 +173,8 @@ impl Api {
             }
             next = answer.meta.next_token;
             if next.is_none() {
+                // In the order in which they were made, whatever order they come in.
+                rules.sort_by(|a, b| (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id)));
                 return Ok(rules);
             }
         }
