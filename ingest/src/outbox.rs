@@ -119,8 +119,7 @@ impl<L: EventLog> Outbox<L> {
     /// Takes a record that came in at `at`, and has it say before which time nothing is missing.
     pub fn push_from(&mut self, mut record: Outgoing, at: Timestamp) {
         let batch = self.waiting.back().filter(|batch| !batch.facts);
-        let since = batch.and_then(|batch| batch.since).filter(|since| *since <= at);
-        if let Some(since) = since.filter(|since| *since < at) {
+        if let Some(since) = batch.and_then(|batch| batch.since).filter(|since| *since < at) {
             record.headers.push(WHOLE_BEFORE_HEADER, since.to_string());
         }
         self.push(record);
