@@ -26,13 +26,12 @@ pub enum Arguments {
 /// What `rules sync` takes.
 #[derive(Debug, Args)]
 pub struct Sync {
-    /// Only say what would change
+    /// Only have X check the new rules, by its own dry run, and say what would change
     #[arg(long)]
     dry_run: bool,
-    /// Have X check the new rules as well: by its dry_run, which a server that only imitates X may not
-    /// know
+    /// Send nothing in a dry run: for a server that imitates X without knowing dry runs
     #[arg(long, requires = "dry_run")]
-    validate: bool,
+    no_check: bool,
     /// Delete rules that are not declared without asking
     #[arg(long)]
     yes: bool,
@@ -84,7 +83,7 @@ async fn sync(arguments: Sync, api: &Api, settings: &Settings) -> anyhow::Result
             return Err(WrongUse(left).into());
         }
     }
-    if arguments.validate {
+    if arguments.dry_run && !arguments.no_check {
         plan.validate(api).await?;
     }
     if !arguments.dry_run && !plan.changes_nothing() {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bowerbird_testbed::wire::{Act, http, serve};
@@ -11,7 +12,13 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Ran, bowerbird, folder, run};
 
-fn imitates(rules: &Mutex<Vec<Value>>, request: &str) -> Act {
+#[derive(Default)]
+struct Imitation {
+    rules: Mutex<Vec<Value>>,
+    deletes: AtomicBool,
+}
+
+fn imitates(Imitation { rules, deletes }: &Imitation, request: &str) -> Act {
     let mut rules = rules.lock().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let change: Value = serde_json::from_str(body).unwrap_or_default();
@@ -25,6 +32,11 @@ fn imitates(rules: &Mutex<Vec<Value>>, request: &str) -> Act {
             json!({ "data": added })
         }
         None if head.starts_with("GET") => json!({ "data": *rules }),
+        None if deletes.load(Ordering::Relaxed) => {
+            let ids = change["delete"]["ids"].as_array().unwrap();
+            rules.retain(|rule| !ids.contains(&rule["id"]));
+            json!({})
+        }
         None => json!({"errors": [{"title": "Invalid Request", "detail": "`add` is required"}]}),
     };
     http("200 OK", "", &answer.to_string())
@@ -42,17 +54,26 @@ fn a_dry_run_changes_nothing_and_what_is_not_done_is_told() {
     let folder = folder.path();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut tasks = JoinSet::new();
-    let rules = Arc::new(Mutex::new(vec![json!({"id": "1", "value": "cat"})]));
-    let there = Arc::clone(&rules);
-    let serving = serve(&mut tasks, move |request| imitates(&there, request));
+    let server = Arc::new(Imitation::default());
+    let Imitation { rules, deletes } = &*server;
+    rules.lock().unwrap().push(json!({"id": "1", "value": "cat"}));
+    let imitation = Arc::clone(&server);
+    let serving = serve(&mut tasks, move |request| imitates(&imitation, request));
     let url = format!("http://{}", runtime.block_on(serving));
     let declared = "[[x.rules]]\nvalue = \"dog\"\ntag = \"dogs\"\n";
     fs::write(folder.join("bowerbird.toml"), declared).unwrap();
 
-    let plan = sync(folder, &url, &["--dry-run"]).ends(0).out;
+    let plan = sync(folder, &url, &["--dry-run", "--no-check"]).ends(0).out;
     assert!(plan.contains("would be added    dog") && plan.contains("would be deleted  cat"));
     assert_eq!(rules.lock().unwrap().len(), 1);
-    sync(folder, &url, &["--validate"]).ends(2).says(&["--dry-run"]);
+    let checked = sync(folder, &url, &["--dry-run"]).ends(1);
+    checked.says(&["added 1 rules", "could not be deleted again", "--no-check"]);
+    rules.lock().unwrap().pop();
+    deletes.store(true, Ordering::Relaxed);
+    sync(folder, &url, &["--dry-run"]).ends(1).says(&["added 1 rules", "were deleted again"]);
+    assert_eq!(rules.lock().unwrap().len(), 1);
+    deletes.store(false, Ordering::Relaxed);
+    sync(folder, &url, &["--no-check"]).ends(2).says(&["--dry-run"]);
     sync(folder, &url, &[]).ends(2).says(&["--yes deletes 1 rules", "cat"]);
     assert_eq!(rules.lock().unwrap().len(), 1);
 

@@ -63,6 +63,20 @@ pub enum RulesError {
         /// What they were not.
         what: &'static str,
     },
+    /// It only imitates X.
+    #[error(
+        "this server does not know X's dry run and has added {rules} rules, which {}; \
+         with --no-check it is not asked to check them",
+        .left.as_ref().map_or("were deleted again".to_owned(), |why| {
+            format!("could not be deleted again: {why}")
+        })
+    )]
+    Taken {
+        /// How many.
+        rules: usize,
+        /// Why they are still there, if they are.
+        left: Option<String>,
+    },
 }
 
 fn advice(status: u16, wait: Option<u64>) -> String {

@@ -65,13 +65,24 @@ impl Plan {
     }
 
     /// Has X check the rules to be added, by its `dry_run`. A server that only imitates X may not know
-    /// that, and add them.
+    /// that and add them, as X's own emulator does: then they are deleted again.
     ///
     /// # Errors
-    /// When X can't be asked or refuses.
+    /// When X can't be asked or refuses; [`RulesError::Taken`] where they were added.
     pub async fn validate(&self, api: &Api) -> Result<(), RulesError> {
         // A rule that is only tagged anew X would call a duplicate.
-        api.add(&self.add, true, &mut Vec::new()).await
+        if self.add.is_empty() {
+            return Ok(());
+        }
+        let checked = api.add(&self.add, true, &mut Vec::new()).await;
+        let mut taken = api.list().await?;
+        taken.retain(|there| self.add.iter().any(|rule| rule.value == there.rule.value));
+        if taken.is_empty() {
+            return checked;
+        }
+        let undone = api.delete(&taken, &mut Vec::new()).await;
+        let left = undone.err().map(|error| error.to_string());
+        Err(RulesError::Taken { rules: taken.len(), left })
     }
 
     /// Carries it out. Adds before it deletes, so that nothing that is wanted is missed meanwhile; a
