@@ -87,6 +87,10 @@ impl<L: EventLog, B: Between> EventLog for Tapped<L, B> {
         self.log.address()
     }
 
+    fn compacts_behind_appends(&self) -> bool {
+        self.log.compacts_behind_appends()
+    }
+
     async fn apply_topics(
         &self,
         topics: &[TopicSpec],
