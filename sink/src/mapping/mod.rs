@@ -14,7 +14,8 @@ use bowerbird_stream::{EventType, EventView, Position};
 use thiserror::Error;
 
 pub(crate) use self::notice::{ACTION, NOTICE, REASON};
-pub(crate) use self::scrub::{SCRUBBED_HEADER, hash_of, without_place};
+pub use self::scrub::{SCRUBBED, without_place};
+pub(crate) use self::scrub::{SCRUBBED_HEADER, hash_of};
 
 use crate::merge::{Content, Stamp, State};
 

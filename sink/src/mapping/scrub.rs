@@ -6,15 +6,17 @@ use std::borrow::Cow;
 use bowerbird_stream::EventView;
 use serde_json::value::RawValue;
 
-use super::text::Id;
+use super::text::{Id, mend_surrogates};
 use crate::json::{self, Fields};
 use crate::merge::PayloadHash;
 
 /// The extension of an observation whose place was taken: the hash of the payload as it was
 /// received. By that it is the same observation to everybody.
-const SCRUBBED: &str = "scrubbed";
+pub const SCRUBBED: &str = "scrubbed";
 /// The same as the header of a record.
 pub(crate) const SCRUBBED_HEADER: &str = "ce_scrubbed";
+/// How deep posts may stand in each other. The mapping reads none that is nearly so deep.
+const DEPTH: u8 = 8;
 
 /// The hash of the payload of an observation, as it was received.
 pub(crate) fn hash_of(event: &EventView<'_>) -> PayloadHash {
@@ -38,10 +40,15 @@ impl Edit {
 /// The payload of the post `id` without what tells where it was made; nothing when it tells
 /// nothing of that. Other posts in it, such as a quoted one, keep theirs: the notice is not about
 /// them.
-pub(crate) fn without_place(id: &str, payload: &[u8]) -> Option<Vec<u8>> {
-    let payload = String::from_utf8_lossy(payload);
+pub fn without_place(id: &str, payload: &[u8]) -> Option<Vec<u8>> {
+    let scrub = |payload: &[u8]| scrubbed(id, &String::from_utf8_lossy(payload));
+    // As the mapping reads it.
+    scrub(payload).or_else(|| scrub(&mend_surrogates(payload)?)).map(String::into_bytes)
+}
+
+fn scrubbed(id: &str, payload: &str) -> Option<String> {
     let mut places = Vec::new();
-    let scrubbed = post(id, &payload, &mut places)?;
+    let scrubbed = post(id, payload, &mut places, DEPTH)?;
     // In v2 the places that it named stand apart from it.
     let included = |name: &str, value: &str| match name {
         "places" => Edit::to(list(value, |place| match id_in(place, "id") {
@@ -54,21 +61,23 @@ pub(crate) fn without_place(id: &str, payload: &[u8]) -> Option<Vec<u8>> {
         "includes" => Edit::to(object(value, included)),
         _ => Edit::Stays,
     });
-    Some(without_places.unwrap_or(scrubbed).into_bytes())
+    Some(without_places.unwrap_or(scrubbed))
 }
 
 /// A post, or what posts are wrapped in; `places` gets the ids of the places that it named.
-fn post(id: &str, text: &str, places: &mut Vec<String>) -> Option<String> {
-    let is_it =
-        id_in(text, "id_str").or_else(|| id_in(text, "id")).is_some_and(|found| found == id);
+fn post(id: &str, text: &str, places: &mut Vec<String>, depth: u8) -> Option<String> {
+    let found = id_in(text, "id_str").or_else(|| id_in(text, "id"));
+    let is_it = found.is_some_and(|found| found == id);
     object(text, |name, value| match name {
         "geo" | "place" | "coordinates" if is_it && tells(value) => {
             places.extend(["id", "place_id"].iter().filter_map(|name| id_in(value, name)));
             Edit::Goes
         }
-        "data" | "includes" | "tweets" | "posts" | "retweeted_status" | "quoted_status" => {
-            let several = list(value, |value| Edit::to(post(id, value, places)));
-            Edit::to(several.or_else(|| post(id, value, places)))
+        "data" | "includes" | "tweets" | "posts" | "retweeted_status" | "quoted_status"
+            if depth > 0 =>
+        {
+            let several = list(value, |value| Edit::to(post(id, value, places, depth - 1)));
+            Edit::to(several.or_else(|| post(id, value, places, depth - 1)))
         }
         _ => Edit::Stays,
     })

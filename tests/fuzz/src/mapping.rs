@@ -1,7 +1,8 @@
 //! The mapping, and what is made of it.
 
+use bowerbird_sink::document;
 use bowerbird_sink::mapping;
-use bowerbird_sink::{document, merge::State};
+use bowerbird_sink::merge::{Notice, NoticeKind, State};
 use bowerbird_stream::{Event, EventType, Position};
 use bytes::Bytes;
 use serde_json::Value;
@@ -51,4 +52,25 @@ pub(crate) fn check(event: &Event) {
     assert!(value.is_object());
     let there = document::read(&written).unwrap();
     assert!(there.says_as_much_as(&state) && state.says_as_much_as(&there), "{value}");
+    scrub(event, &state, &position);
+}
+
+/// A payload without its place says what the received one does, without the place.
+fn scrub(event: &Event, received: &State, position: &Position) {
+    let (EventType::PostReceived, Some(value), Some(seen)) =
+        (&event.kind, &event.value, &received.observed)
+    else {
+        return;
+    };
+    let (time, name) = (event.time, String::new());
+    let notice = Notice { time, event: name.clone(), action: name, reason: None, up_to: None };
+    let without = received.clone().merge(State::notice(NoticeKind::GeoScrub, notice)).observed;
+    let Some(scrubbed) = mapping::without_place(&event.key, value) else {
+        assert_eq!(received.observed, without);
+        return;
+    };
+    assert_eq!(mapping::without_place(&event.key, &scrubbed), None);
+    let mut copy = Event { value: Some(scrubbed.into()), ..event.clone() };
+    copy.extensions.insert(mapping::SCRUBBED.to_owned(), seen.stamp.hash.into());
+    assert_eq!(mapping::map(&copy.view(), position).unwrap().state.observed, without);
 }

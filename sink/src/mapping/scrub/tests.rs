@@ -63,6 +63,14 @@ fn what_tells_no_place_of_this_post_stays() {
 }
 
 #[test]
+fn however_deep_it_is_there_is_an_end() {
+    let deep = 100_000;
+    let nested = format!("{}1{}", r#"{"quoted_status":"#.repeat(deep), "}".repeat(deep));
+    let payload = |place: &str| format!(r#"{{"id_str":"{ID}"{place},"quoted_status":{nested}}}"#);
+    assert_eq!(scrubbed(&payload(r#","place":{"id":"p"}"#)), Some(payload("")));
+}
+
+#[test]
 fn bytes_that_are_no_text_do_not_keep_it() {
     let payload = format!(r#"{{"id_str":"{ID}","place":{{"id":"p"}},"x":"?"}}"#);
     let payload: Vec<u8> =
