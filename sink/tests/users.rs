@@ -43,9 +43,19 @@ fn about_user(user: u64, second: i64, word: &str, more: &str) -> Event {
     }
 }
 
+/// Settles all that the log holds, also what the sink has published meanwhile.
+async fn drained(bed: &Bed) {
+    for _ in 0..2 {
+        bed.once().await.unwrap();
+    }
+}
+
 async fn swept(bed: &Bed) -> Result<Swept, SinkError> {
-    let (log, store) = (&bed.log, &bed.store);
-    sweep(log, store, &Projection::posts(), Duration::from_millis(50), false, |_| {}).await
+    swept_within(bed, Duration::from_secs(20)).await
+}
+
+async fn swept_within(bed: &Bed, patience: Duration) -> Result<Swept, SinkError> {
+    sweep(&bed.log, &bed.store, &Projection::posts(), patience, false, |_| {}).await
 }
 
 async fn kind(bed: &Bed, id: &str) -> String {
@@ -56,14 +66,14 @@ async fn kind(bed: &Bed, id: &str) -> String {
 async fn all_that_was_observed_before_the_notice_is_removed_and_stays_so() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, [of_user(7, 1, 1), of_user(7, 2, 9), of_user(8, 3, 1)]).await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     bed.publish(topic::NOTICES, [about_user(7, 5, "user_suspend", "")]).await;
     // Not yet in the log's order of things: the sink has not had them.
     bed.publish(topic::POSTS, [of_user(7, 4, 2)]).await;
-    let before = swept(&bed).await.unwrap_err();
+    let before = swept_within(&bed, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(before, SinkError::Behind { .. }), "{before}");
     assert_eq!(outstanding(&bed.log, &Swept::default()).await.unwrap().notices, 1);
-    bed.once().await.unwrap();
+    drained(&bed).await;
     let did = swept(&bed).await.unwrap();
     assert_eq!(
         (did.users, did.removed, did.scrubbed),
@@ -71,7 +81,7 @@ async fn all_that_was_observed_before_the_notice_is_removed_and_stays_so() {
         "the late one is told of already"
     );
     assert_eq!(outstanding(&bed.log, &did).await.unwrap().notices, 0);
-    bed.once().await.unwrap();
+    drained(&bed).await;
     for (id, expected) in [("1", "removed"), ("2", "post"), ("3", "post"), ("4", "removed")] {
         assert_eq!(kind(&bed, id).await, expected, "{id}");
     }
@@ -79,7 +89,7 @@ async fn all_that_was_observed_before_the_notice_is_removed_and_stays_so() {
     assert_eq!((again.users, again.removed), (1, 0));
     // What comes later and is older stays away.
     bed.publish(topic::POSTS, [of_user(7, 1, 3)]).await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     assert_eq!(kind(&bed, "1").await, "removed");
     assert_eq!(swept(&bed).await.unwrap().removed, 0);
     let live = bed.says("posts").await;
@@ -94,7 +104,7 @@ async fn all_that_was_observed_before_the_notice_is_removed_and_stays_so() {
 async fn a_scrub_takes_places_up_to_its_post_and_a_return_leaves_what_is_there() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, [of_user(7, 1, 1), of_user(7, 5, 1), of_user(8, 3, 1)]).await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     bed.publish(
         topic::NOTICES,
         [
@@ -104,10 +114,10 @@ async fn a_scrub_takes_places_up_to_its_post_and_a_return_leaves_what_is_there()
         ],
     )
     .await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     let did = swept(&bed).await.unwrap();
     assert_eq!((did.users, did.removed, did.scrubbed), (1, 0, 1));
-    bed.once().await.unwrap();
+    drained(&bed).await;
     for (id, has_place) in [("1", false), ("5", true), ("3", true)] {
         let body = bed.document(id).await.unwrap();
         assert_eq!((body["type"].as_str(), body.get("place").is_some()), (Some("post"), has_place));
@@ -128,11 +138,11 @@ async fn what_is_imported_after_the_sweep_is_never_seen() {
     let bed = Bed::new().await;
     let scrub = about_user(9, 5, "scrub_geo", r#","up_to_status_id":20"#);
     bed.publish(topic::NOTICES, [about_user(7, 5, "user_suspend", ""), scrub]).await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     swept(&bed).await.unwrap();
     let late = [of_user(7, 1, 2), of_user(7, 2, 9), of_user(8, 3, 1), of_user(9, 4, 1)];
     bed.publish(topic::POSTS, late.into_iter().chain([of_user(9, 21, 1), of_user(9, 5, 9)])).await;
-    bed.once().await.unwrap();
+    drained(&bed).await;
     let expected = [
         ("1", "removed", false),
         ("2", "post", true),
@@ -153,12 +163,12 @@ async fn what_is_imported_after_the_sweep_is_never_seen() {
     assert_eq!(notices(&bed).await, 4);
     for second in [2, 1, 9, 3] {
         bed.publish(topic::POSTS, [of_user(7, 1, second), of_user(9, 4, second)]).await;
-        bed.once().await.unwrap();
+        drained(&bed).await;
         assert_eq!(notices(&bed).await, 4, "at {second}");
     }
     assert_eq!(kind(&bed, "1").await, "post");
     assert_eq!(swept(&bed).await.unwrap().removed, 0);
-    bed.once().await.unwrap();
+    drained(&bed).await;
     let live = bed.says("posts").await;
     assert!(bed.verified().await.is_clean());
     bed.compacted().await;
@@ -240,15 +250,15 @@ async fn ending(order: Vec<usize>) -> BTreeMap<String, String> {
             1 => bed.publish(topic::NOTICES, [about_user(7, 5, "user_delete", "")]).await,
             2 => bed.publish(topic::POSTS, [of_user(7, 1, 4)]).await,
             _ => {
-                bed.once().await.unwrap();
+                drained(&bed).await;
                 swept(&bed).await.unwrap();
             }
         }
     }
     for _ in 0..2 {
-        bed.once().await.unwrap();
+        drained(&bed).await;
         swept(&bed).await.unwrap();
     }
-    bed.once().await.unwrap();
+    drained(&bed).await;
     bed.says("posts").await
 }
