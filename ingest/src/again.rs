@@ -4,7 +4,7 @@ use bowerbird_stream::EventView;
 use bowerbird_stream::log::Outgoing;
 use bytes::Bytes;
 
-use crate::aurin::{DatasetConfig, feature};
+use crate::aurin::{DatasetConfig, axes, feature};
 use crate::post::{Found, Place, Problem, Reader};
 use crate::record::{FEATURE_REFUSED, ITEM_REFUSED, LINE_REFUSED};
 
@@ -51,8 +51,12 @@ pub fn read_again(
                 format!("the data set {name} is not declared: declare it in [[aurin.datasets]]")
             })?;
             let feature = feature::read(value.clone(), &dataset.id_property);
-            let feature = feature.map_err(|refusal| format!("still refused: {}", refusal.error));
-            Ok(vec![feature?.record(dataset, letter.time)])
+            let feature = feature.map_err(|refusal| format!("still refused: {}", refusal.error))?;
+            if let Some(position) = feature.position {
+                let checked = axes::check(position, None);
+                checked.map_err(|fault| format!("still refused: {fault}"))?;
+            }
+            Ok(vec![feature.record(dataset, letter.time)])
         }
         kind => Err(format!("nothing here reads a {kind} again; drop it, or bring it in anew")),
     }
@@ -159,12 +163,15 @@ mod tests {
 
     #[test]
     fn what_still_makes_no_event_says_why_and_what_to_do() {
+        let astray =
+            r#"{"properties":{"code":"x"},"geometry":{"type":"Point","coordinates":[9e6,1]}}"#;
         for (kind, value, more, part) in [
             (LINE_REFUSED, "{broken", vec![], "still refused: not-json"),
             (LINE_REFUSED, "", vec![], "bring it in again"),
             (LINE_REFUSED, r#"{"errors":[{"title":"Gone"}]}"#, vec![], "no post: Gone"),
             (ITEM_REFUSED, "{\"id\"", vec![("bytes", "9000")], "only the first 5 are kept"),
             (FEATURE_REFUSED, "{}", vec![("dataset", "a:b")], "still refused"),
+            (FEATURE_REFUSED, astray, vec![("dataset", "a:b")], "no degrees"),
             (FEATURE_REFUSED, "{}", vec![("dataset", "c:d")], "[[aurin.datasets]]"),
             ("post.received", "{}", vec![], "nothing here reads a post.received"),
         ] {

@@ -239,6 +239,28 @@ async fn a_feature_that_is_too_large_is_a_dead_letter_and_the_others_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_feature_that_lies_nowhere_is_a_dead_letter_once_the_axes_are_known() {
+    // On the second page; and as the first of all, where the axes may well be wrong.
+    for (astray, outcome, letters) in [(170, Outcome::Complete, 2), (0, Outcome::Failed, 0)] {
+        let test = TestLog::new().await;
+        let sim = Config { features: FEATURES, astray: Some(astray), ..Config::default() };
+        let sim = serve(sim).await.unwrap();
+        let summary = poll(&test, config(&sim.url())).await;
+        for report in summary.polls.values() {
+            assert_eq!(report.outcome, outcome, "{report:?}");
+            let error = report.reason.as_deref().unwrap_or_default();
+            assert_eq!(error.contains("no degrees"), letters == 0, "{error}");
+        }
+        let found = test.records(topic::DEAD_LETTERS).await;
+        assert_eq!(found.len(), letters);
+        for letter in found {
+            assert!(letter.headers.text("dl_error").unwrap().contains("no degrees"));
+        }
+        sim.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_poll_publishes_what_a_killed_one_has_not() {
     let test = Arc::new(TestLog::new().await);
     let all = 700;

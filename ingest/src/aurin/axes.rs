@@ -45,6 +45,12 @@ pub fn check([x, y]: Position, bounds: Option<Bounds>) -> Result<(), Fault> {
     Err(Fault::Axes(format!("{what} ({x}, {y})")))
 }
 
+/// Whether a position would not pass the other way round: one that passes tells the order of axes
+/// then, and one that does not is right in no order.
+pub fn tells([x, y]: Position, bounds: Option<Bounds>) -> bool {
+    check([y, x], bounds).is_err()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +74,22 @@ mod tests {
         ] {
             let raw: &RawValue = serde_json::from_str(json).unwrap();
             assert_eq!(first_position(raw), position, "{json}");
+        }
+    }
+
+    #[test]
+    fn not_every_position_tells_the_order() {
+        let europe = Some([5.0, 45.0, 15.0, 55.0]);
+        for (position, bounds, expected) in [
+            ([144.9, -37.8], None, true),
+            ([10.0, 50.0], None, false),
+            ([10.0, 50.0], europe, true),
+            // Outside of the bounds it could be either.
+            ([20.0, 70.0], europe, false),
+            // Neither order is right.
+            ([9e6, -4e6], europe, true),
+        ] {
+            assert_eq!(tells(position, bounds), expected, "{position:?}");
         }
     }
 

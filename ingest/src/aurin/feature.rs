@@ -15,6 +15,9 @@ use super::axes::{self, Position};
 use super::config::DatasetConfig;
 use crate::post::{Refusal, Scalar};
 
+/// The reason of a dead letter for a feature that can't be taken.
+pub const REFUSED: &str = "feature";
+
 #[derive(Deserialize)]
 struct GeoJson<'a> {
     #[serde(borrow, default)]
@@ -44,7 +47,7 @@ pub struct Feature {
 /// # Errors
 /// When it has none that lasts, or is no feature.
 pub fn read(bytes: Bytes, id_property: &str) -> Result<Feature, Refusal> {
-    let refused = |error: String| Refusal { reason: "feature", error };
+    let refused = |error: String| Refusal { reason: REFUSED, error };
     let geojson = parse(&bytes).map_err(|error| refused(format!("no feature: {error}")))?;
     let property = geojson.properties.as_ref().and_then(|all| all.get(id_property).copied());
     let id = match property.and_then(id_of_property) {

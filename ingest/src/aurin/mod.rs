@@ -8,7 +8,7 @@
 //! be, asked for once more. What a whole poll did not have is published as vanished; and the poll is
 //! a fact in the journal, whole or not.
 
-mod axes;
+pub(crate) mod axes;
 mod config;
 mod fault;
 pub mod feature;

@@ -43,6 +43,8 @@ pub struct Poll<'a, L> {
     signs: Signs,
     terms: u64,
     bounds: Option<Bounds>,
+    /// A position has told that longitude comes first.
+    upright: bool,
     shape: Shape,
     /// Of the last page: what it held. The same again means that the server does not page.
     last_page: Option<u128>,
@@ -75,12 +77,13 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let signs = Signs { known: known.count(), ..Signs::default() };
         let report = PollReport::new(dataset, known.begin(Timestamp::now()));
         let terms = feature::terms(&dataset.licence, &dataset.attribution);
-        let (bounds, shape, last_page, barren) = (None, Shape::default(), None, 0);
+        let (bounds, upright, shape) = (None, false, Shape::default());
+        let (last_page, barren) = (None, 0);
         let (last_id, seams) = (None, Vec::new());
         #[rustfmt::skip]
         let poll = Self {
-            wfs, dataset, known, outbox, report, signs, terms, bounds, shape, last_page, barren,
-            last_id, seams,
+            wfs, dataset, known, outbox, report, signs, terms, bounds, upright, shape, last_page,
+            barren, last_id, seams,
         };
         poll
     }
@@ -270,7 +273,16 @@ impl<'a, L: EventLog> Poll<'a, L> {
             }
         };
         if let Some(position) = feature.position {
-            axes::check(position, self.bounds)?;
+            match axes::check(position, self.bounds) {
+                Ok(()) => self.upright |= axes::tells(position, self.bounds),
+                // Not the server has it wrong, but this feature: no order of axes makes it right.
+                Err(fault) if self.upright && axes::tells(position, self.bounds) => {
+                    let refusal = Refusal { reason: feature::REFUSED, error: fault.to_string() };
+                    self.refuse(&refusal, bytes, None, given);
+                    return Ok(());
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         self.count(given, feature.hash);
         self.last_id = Some(feature.id.clone());

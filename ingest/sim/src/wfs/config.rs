@@ -32,6 +32,8 @@ pub struct Config {
     pub moves: bool,
     /// The feature at this place of each data set has a note of so many bytes.
     pub large: Option<(usize, usize)>,
+    /// The feature at this place of each data set lies nowhere on Earth.
+    pub astray: Option<usize>,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -62,6 +64,7 @@ impl Default for Config {
             latitude_first: false,
             moves: false,
             large: None,
+            astray: None,
         }
     }
 }

@@ -146,10 +146,16 @@ impl Sim {
         let newcomer = newcomer.map(|last| renamed(last, &dataset.type_name));
         let features = features.into_iter().skip(usize::from(moved)).chain(newcomer.as_ref());
         let mut given: Vec<Value> = features.skip(from).take(capped).cloned().collect();
+        let on_page = |place: usize| place.checked_sub(from);
         if let Some((place, bytes)) = self.config.large
-            && let Some(feature) = place.checked_sub(from).and_then(|at| given.get_mut(at))
+            && let Some(feature) = on_page(place).and_then(|at| given.get_mut(at))
         {
             feature["properties"]["note"] = json!("x".repeat(bytes));
+        }
+        if let Some(at) = self.config.astray.and_then(on_page)
+            && let Some(feature) = given.get_mut(at)
+        {
+            feature["geometry"] = json!({"type": "Point", "coordinates": [9e6, -4e6]});
         }
         if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
             given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
