@@ -142,7 +142,7 @@ pub async fn run(plan: Plan, services: &Services, folder: &Path) -> Report {
     let keeping_up = tokio::spawn({
         let stage = Arc::clone(&stage);
         async move {
-            let Stage { plan, commands, services, .. } = &*stage;
+            let Stage { plan, commands, .. } = &*stage;
             let wrongs = upkeep::carry_out(&plan.upkeep, commands).await;
             stage.kept_up.store(true, Ordering::Relaxed);
             wrongs

@@ -16,7 +16,6 @@ const NOTES: &str = "bowerbird";
 #[derive(Clone, Debug)]
 pub struct Generation {
     pub projection: &'static str,
-    pub number: u64,
     pub database: String,
     pub group: String,
     pub live: bool,
@@ -37,7 +36,6 @@ pub async fn generations(store: &AnyStore) -> Option<Vec<Generation>> {
         let Some(note) = note else {
             all.push(Generation {
                 projection,
-                number: 1,
                 database: projection.to_owned(),
                 group: format!("bowerbird-{projection}"),
                 live: true,
@@ -47,13 +45,11 @@ pub async fn generations(store: &AnyStore) -> Option<Vec<Generation>> {
         };
         let note: Value = serde_json::from_str(note.body.get()).unwrap();
         for (number, told) in note["generations"].as_object().unwrap() {
-            let number: u64 = number.parse().unwrap();
             all.push(Generation {
                 projection,
-                number,
                 database: told["database"].as_str().unwrap().to_owned(),
                 group: told["group"].as_str().unwrap().to_owned(),
-                live: note["live"] == number,
+                live: note["live"].to_string() == *number,
                 topics,
             });
         }
