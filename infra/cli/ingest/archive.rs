@@ -27,7 +27,8 @@ const DRAWN_EVERY: Duration = Duration::from_millis(200);
 #[group(skip)]
 pub struct Arguments {
     /// Files of JSON objects (a line each, in a list, or over many lines), plain or .gz, .bz2, .zst,
-    /// and tars and zips of them; folders of such files, patterns of paths ('grabs/**/*.tar'); - is standard input
+    /// and tars and zips of them; folders of such files, patterns of paths ('grabs/**/*.tar'); - is
+    /// standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Go on where an interrupted import stopped, and pass over files that are done
