@@ -104,7 +104,7 @@ impl Default for SinkConfig {
             batch_bytes: 2 << 20,
             flush_interval: Duration::from_millis(100),
             writers: 4,
-            max_pending_bytes: 8 << 20,
+            max_pending_bytes: 6 << 20,
             commit_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
             create_databases: true,

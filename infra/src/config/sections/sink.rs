@@ -65,7 +65,7 @@ impl Default for SinkSection {
             batch_bytes: 2 << 20,
             flush_interval_ms: 100,
             writers: 4,
-            max_pending_bytes: 8 << 20,
+            max_pending_bytes: 6 << 20,
             commit_interval_ms: 1_000,
             max_attempts: 8,
             max_backoff_ms: 30_000,
