@@ -2,7 +2,7 @@
 //! says what they say of each entity.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowerbird_stream::Record;
 
@@ -14,7 +14,6 @@ use crate::merge::State;
 pub struct Batch {
     records: Vec<Record>,
     bytes: usize,
-    opened: Option<Instant>,
 }
 
 /// When a batch is closed.
@@ -26,6 +25,13 @@ pub struct Limits {
     pub bytes: usize,
     /// or when its oldest record has waited so long.
     pub age: Duration,
+}
+
+impl Limits {
+    /// Whether so many records of so many bytes are enough.
+    pub fn are_reached(&self, records: usize, bytes: usize) -> bool {
+        records >= self.records || bytes >= self.bytes
+    }
 }
 
 /// What several records say of one entity.
@@ -59,9 +65,8 @@ pub struct Gathered {
 
 impl Batch {
     /// Adds a record.
-    pub fn add(&mut self, record: Record, now: Instant) {
+    pub fn add(&mut self, record: Record) {
         self.bytes += record.size();
-        self.opened.get_or_insert(now);
         self.records.push(record);
     }
 
@@ -82,21 +87,7 @@ impl Batch {
 
     /// Whether it takes no more.
     pub fn is_full(&self, limits: &Limits) -> bool {
-        self.records.len() >= limits.records || self.bytes >= limits.bytes
-    }
-
-    /// When it is old enough to be written; nothing while it is empty.
-    pub fn due_at(&self, limits: &Limits) -> Option<Instant> {
-        self.opened.map(|opened| opened + limits.age)
-    }
-
-    /// Keeps these only. The age of what is left is that of the oldest that was there.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Record) -> bool) {
-        self.records.retain(&mut keep);
-        self.bytes = self.records.iter().map(Record::size).sum();
-        if self.records.is_empty() {
-            self.opened = None;
-        }
+        limits.are_reached(self.len(), self.bytes)
     }
 
     /// The records, in the order in which they were added.

@@ -1,7 +1,6 @@
 //! Where replayed records go: settled into a database as the sink does, or published again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::Outgoing;
@@ -95,10 +94,9 @@ impl<L: EventLog, S: DocumentStore> Target<L, S> {
     ) -> Result<Settled, SinkError> {
         match &*self {
             Self::Documents(writer) => {
-                let now = Instant::now();
                 let replayed = records.len() as u64;
                 let mut batch = Batch::default();
-                records.into_iter().for_each(|record| batch.add(record, now));
+                records.into_iter().for_each(|record| batch.add(record));
                 let settled = writer.clone().settle(batch).await?;
                 let counts = Counts {
                     replayed,

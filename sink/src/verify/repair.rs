@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::EventLog;
@@ -56,7 +55,7 @@ pub(super) async fn resend<L: EventLog, S: DocumentStore>(
                 .and_then(|event| projection.mapping.map(&event, &record.position).ok())
                 .is_some_and(|mapped| ids.contains(&mapped.id));
             if concerned {
-                batch.add(record, Instant::now());
+                batch.add(record);
             }
         }
         if !batch.is_empty() {

@@ -226,7 +226,7 @@ impl Core {
         while self.has_free_writer() && self.is_flush_due(now) {
             self.hurried = false;
             self.writing += 1;
-            actions.push(Action::Write(self.waiting.cut(&self.limits(), now)));
+            actions.push(Action::Write(self.waiting.cut(&self.limits())));
         }
         self.release(now, actions);
         if now >= self.next_commit {

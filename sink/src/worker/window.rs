@@ -98,8 +98,7 @@ impl Window {
     /// Whether a batch is to be written without waiting for more.
     pub fn is_due(&self, limits: &Limits, now: Instant) -> bool {
         self.due > 0
-            || self.len() >= limits.records
-            || self.old.bytes + self.new.bytes >= limits.bytes
+            || limits.are_reached(self.len(), self.old.bytes + self.new.bytes)
             || self.due_at(limits).is_some_and(|due| due <= now)
     }
 
@@ -110,7 +109,7 @@ impl Window {
     }
 
     /// The next batch: the smallest keys. What waits now is cut into pieces of about one size.
-    pub fn cut(&mut self, limits: &Limits, now: Instant) -> Batch {
+    pub fn cut(&mut self, limits: &Limits) -> Batch {
         if self.due == 0 {
             self.due = self.len();
         }
@@ -119,7 +118,7 @@ impl Window {
         let mut batch = Batch::default();
         while !batch.is_full(&piece) {
             let Some(record) = self.next() else { break };
-            batch.add(record, now);
+            batch.add(record);
         }
         self.due = self.due.saturating_sub(batch.len());
         batch
@@ -206,7 +205,7 @@ mod tests {
                     }
                     Step::Cut { records, bytes } => {
                         let limits = Limits { records, bytes, age: Duration::ZERO };
-                        let batch = window.cut(&limits, now).into_records();
+                        let batch = window.cut(&limits).into_records();
                         prop_assert!(batch.len() <= records);
                         prop_assert_eq!(batch.is_empty(), waiting.is_empty());
                         let before: usize =
@@ -246,9 +245,8 @@ mod tests {
         let mut window = Window::new(3);
         window.add(record(0, 0, 9), now);
         window.add(record(0, 1, 8), now);
-        let cut = |window: &mut Window| {
-            window.cut(&limits, now).into_records()[0].key.as_ref().unwrap()[0]
-        };
+        let cut =
+            |window: &mut Window| window.cut(&limits).into_records()[0].key.as_ref().unwrap()[0];
         assert_eq!(cut(&mut window), 8);
         for key in 1..=5 {
             window.add(record(1, key.into(), key), now);
@@ -268,9 +266,9 @@ mod tests {
         window.add(record(0, 1, 2), now + age);
         assert!(window.is_due(&limits, now), "it is full");
         window.add(record(0, 2, 3), now + age);
-        assert_eq!(window.cut(&limits, now).len(), 2);
+        assert_eq!(window.cut(&limits).len(), 2);
         assert!(window.is_due(&limits, now), "what waited with it does not wait for more");
-        assert_eq!(window.cut(&limits, now).len(), 1);
+        assert_eq!(window.cut(&limits).len(), 1);
         assert!(!window.is_due(&limits, now + age) && window.due_at(&limits).is_none());
     }
 }

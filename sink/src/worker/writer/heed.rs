@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 
 use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::Outgoing;
-use bowerbird_stream::{EventLog, Position, Record, topic};
+use bowerbird_stream::{EventLog, Position, topic};
 use jiff::SignedDuration;
 
 use super::{Unit, Writer};
 use crate::compliance::users::{Asked, Authored, tell};
 use crate::document::{self, USERS, user_id};
 use crate::error::SinkError;
-use crate::merge::{Notice, State};
+use crate::merge::{Notice, Observation, State};
 use crate::worker::pace::Sample;
 
 /// What was observed so long before the log had it did not come as it was observed. Of what did,
@@ -26,14 +26,18 @@ use crate::worker::pace::Sample;
 const LATE: SignedDuration = SignedDuration::from_secs(10);
 
 impl Unit {
-    /// The author of its newest observation, if that is a post that came late.
-    fn late_by(&self) -> Option<String> {
+    /// Its newest observation, if that is a post that came late.
+    fn late(&self) -> Option<&Observation> {
         let seen = self.state.observed.as_ref()?;
         let at = &seen.stamp.position;
         let record = self.records.iter().find(|record| record.position == *at)?;
-        let came_late = |record: &Record| record.appended.duration_since(seen.stamp.time) > LATE;
-        (&*at.topic == topic::POSTS && came_late(record))
-            .then(|| Authored::of(&seen.content).by().map(str::to_owned))?
+        let came_late = record.appended.duration_since(seen.stamp.time) > LATE;
+        (&*at.topic == topic::POSTS && came_late).then_some(seen)
+    }
+
+    /// The author of that.
+    fn late_by(&self) -> Option<String> {
+        Authored::of(&self.late()?.content).by().map(str::to_owned)
     }
 
     /// What is asked of it.
@@ -54,12 +58,14 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         if !self.affirms {
             return Ok(());
         }
+        // Contents are read only where there is somebody to look for.
+        let any_late = units.iter().any(|unit| unit.late().is_some());
+        if !any_late || !self.has_users(units, sample).await? {
+            return Ok(());
+        }
         let late = units.iter().enumerate();
         let late: Vec<(usize, String)> =
             late.filter_map(|(at, unit)| Some((at, unit.late_by()?))).collect();
-        if late.is_empty() || !self.has_users(units, sample).await? {
-            return Ok(());
-        }
         let asked = self.asked_of(units, &late, sample).await?;
         let reached = |(at, user): (usize, String)| {
             let asked = asked.get(&user)?;
@@ -137,7 +143,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
 
 #[cfg(test)]
 mod tests {
-    use bowerbird_stream::{Headers, Position};
+    use bowerbird_stream::{Headers, Position, Record};
     use bytes::Bytes;
     use jiff::Timestamp;
 
