@@ -16,6 +16,7 @@ use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::{EventLog, EventView, LogError, Partition, Position, Record, topic};
 use bytes::Bytes;
 
+use super::insist::LastWord;
 use super::{Unit, Writer};
 use crate::error::SinkError;
 use crate::mapping::{SCRUBBED_HEADER, hash_of, without_place};
@@ -31,8 +32,9 @@ const GAP: i64 = 500;
 const TAKE: usize = 500;
 
 impl Unit {
-    /// Whether a record of it stands behind its newest observation, where compaction would keep
-    /// that one instead: then the offset of the last.
+    /// Whether a record of it, or what the store was made from, stands behind its newest
+    /// observation, where compaction would keep that one instead: then the offset of the last. The
+    /// store knows a later one where another batch was faster.
     fn buried_by(&self) -> Option<i64> {
         let at = &self.state.observed.as_ref()?.stamp.position;
         let behind = |position: &Position| {
@@ -40,7 +42,8 @@ impl Unit {
                 && position.offset > at.offset
         };
         let records = self.records.iter().map(|record| &record.position);
-        records.filter(|position| behind(position)).map(|one| one.offset).max()
+        let all = records.chain(self.stood.iter().map(|stood| &stood.position));
+        all.filter(|position| behind(position)).map(|one| one.offset).max()
     }
 
     /// Whether the last copy of its newest observation may tell a place that a geo scrub takes.
@@ -143,19 +146,21 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             match originals.remove(&at) {
                 Some(record) => {
                     let copy = again.say(record);
-                    of.extend(copy.as_ref().map(|_| again));
+                    of.extend(copy.as_ref().map(|copy| (again, copy.clone())));
                     copies.extend(copy);
                 }
                 None => self.not_affirmed(again, "the log does not hold it any more"),
             }
         }
-        for (again, answer) in of.into_iter().zip(self.offer(copies).await?) {
+        for ((again, said), answer) in of.into_iter().zip(self.offer(copies).await?) {
             match answer {
                 Ok(position) => {
                     let name =
                         if again.buried_by.is_some() { names::AFFIRMED } else { names::SCRUBBED };
                     metrics::counter!(name, "projection" => self.projection.name).increment(1);
-                    units[again.unit].stands_at(position, again.scrub);
+                    let unit = &mut units[again.unit];
+                    unit.stands_at(position.clone(), again.scrub);
+                    unit.last_word = again.scrub.then_some(LastWord { at: position, said });
                 }
                 Err(error) => self.not_affirmed(again, &error.to_string()),
             }

@@ -13,6 +13,7 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{Event, EventLog, EventType, topic};
 
+use super::insist::LastWord;
 use super::{Unit, Writer};
 use crate::error::SinkError;
 use crate::mapping::{ACTION, NOTICE, REASON};
@@ -36,22 +37,29 @@ impl Unit {
 
 impl<L: EventLog, S: DocumentStore> Writer<L, S> {
     /// Publishes the tombstones that `units` need; the log has them when this returns.
-    pub(super) async fn erase(&self, units: &[Unit]) -> Result<(), SinkError> {
-        let minded = units.iter().filter(|unit| self.minds(unit));
-        let needed = minded.filter_map(|unit| Some((&unit.id, unit.erased_by()?)));
-        let tombstones: Vec<Outgoing> = needed.map(|(id, by)| tombstone(id, by)).collect();
+    pub(super) async fn erase(&self, units: &mut [Unit]) -> Result<(), SinkError> {
+        let minded = units.iter_mut().filter(|unit| self.minds(unit));
+        let needed = minded.filter_map(|unit| {
+            let tombstone = tombstone(&unit.id, unit.erased_by()?);
+            Some((unit, tombstone))
+        });
+        let (erased, tombstones): (Vec<_>, Vec<_>) = needed.unzip();
         if tombstones.is_empty() {
             return Ok(());
         }
         metrics::counter!(names::ERASED, "projection" => self.projection.name)
             .increment(tombstones.len() as u64);
-        self.publish(tombstones).await
+        let answers = self.offer(tombstones.clone()).await?;
+        for ((unit, said), answer) in erased.into_iter().zip(tombstones).zip(answers) {
+            unit.last_word = Some(LastWord { at: answer?, said });
+        }
+        Ok(())
     }
 }
 
 /// It says of the removal what the notice said, so that a log that was compacted since tells the
 /// same.
-fn tombstone(id: &str, removal: &Notice) -> Outgoing {
+pub(super) fn tombstone(id: &str, removal: &Notice) -> Outgoing {
     let Notice { time, event, action, reason, .. } = removal;
     let mut extensions =
         BTreeMap::from([(NOTICE.to_owned(), event.clone()), (ACTION.to_owned(), action.clone())]);

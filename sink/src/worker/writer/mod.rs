@@ -4,8 +4,11 @@
 mod affirm;
 mod erase;
 mod heed;
+mod insist;
 mod letters;
 mod patience;
+#[cfg(test)]
+mod races;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,6 +18,7 @@ use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcom
 use bowerbird_stream::status::Reporter;
 use bowerbird_stream::{EventLog, Position, Record};
 
+use self::insist::LastWord;
 use self::patience::policy;
 use super::pace::Sample;
 use crate::batch::{Batch, Entity, Gathered, Reject};
@@ -79,6 +83,8 @@ struct Unit {
     said: bool,
     /// Where content of it stands in the log that none of its records is.
     stood: Option<Stood>,
+    /// What was published of it here that no content may stand behind.
+    last_word: Option<LastWord>,
 }
 
 /// The place of the content that the store had, or of a copy that was said again here: whichever
@@ -92,7 +98,16 @@ struct Stood {
 
 impl Unit {
     fn new(id: String, state: State, records: Vec<Record>) -> Self {
-        Self { id, state, revision: None, records, attempts: 0, said: false, stood: None }
+        Self {
+            id,
+            state,
+            revision: None,
+            records,
+            attempts: 0,
+            said: false,
+            stood: None,
+            last_word: None,
+        }
     }
 
     /// What the store has of it, and what that has become with what the records say.
@@ -173,7 +188,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         } else {
             let mut units = units;
             self.affirm(&mut units).await?;
-            self.erase(&units).await?;
+            self.erase(&mut units).await?;
             units
         };
         // Chunks still to be written; a refused request is halved until its culprit is alone.
@@ -240,10 +255,12 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
             }
         };
         let (mut again, mut conflicts, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut last_words = Vec::new();
         for (mut unit, row) in chunk.into_iter().zip(rows) {
             match row {
                 WriteOutcome::Written(_) => {
                     settled.written += 1;
+                    last_words.extend(self.last_word(&unit));
                     settled.done(unit.records);
                 }
                 WriteOutcome::Conflict => {
@@ -266,6 +283,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
                 WriteOutcome::Refused { error, reason } => refused.push((unit, error, reason)),
             }
         }
+        self.insist(last_words).await?;
         for (unit, error, reason) in refused {
             self.refuse(unit, &error, reason, halves, settled).await?;
         }
@@ -364,7 +382,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         }
         self.give_up(foreign, settled).await?;
         self.affirm(&mut left).await?;
-        self.erase(&left).await?;
+        self.erase(&mut left).await?;
         let (said, open): (Vec<_>, Vec<_>) = left.into_iter().partition(|unit| unit.said);
         for unit in said {
             settled.unchanged += 1;
