@@ -88,6 +88,7 @@ async fn all(options: &Options) -> usize {
     for left_out in services.iter().flat_map(Services::left_out) {
         println!("{left_out}: this machine does not allow it");
     }
+    std::fs::create_dir_all(&options.keep).unwrap();
     let mut reports = Vec::new();
     for seed in options.seed..options.seed + options.runs {
         let folder = tempfile::Builder::new()
