@@ -107,6 +107,25 @@ async fn ids_of_any_length_of_character_are_scanned() {
 }
 
 #[test]
+fn many_may_make_the_file_at_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = folder.path().join(format!("{round}.sqlite"));
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    if let Err(error) = SqliteStore::open(&path) {
+                        panic!("in round {round}: {error}");
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn other_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text");

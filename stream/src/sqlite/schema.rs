@@ -5,9 +5,10 @@
 //! so that cleaning reads keys without the pages that large values spill into.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::error::Failure;
 use crate::error::LogError;
@@ -100,8 +101,9 @@ fn connect(path: &Path, more: OpenFlags, purpose: Purpose) -> rusqlite::Result<C
 
 /// Makes the tables in a new file, and refuses files that are not ours or newer than this version.
 fn prepare(connection: &mut Connection) -> Result<(), Failure> {
-    let made = recognise(connection)? != 0;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // In one transaction: between two looks another process may make the file.
+    let made = recognise(&*connection.transaction()?)? != 0;
+    switch_to_wal(connection)?;
     if made {
         // Whoever only reads must not wait for one that writes.
         return Ok(());
@@ -114,6 +116,23 @@ fn prepare(connection: &mut Connection) -> Result<(), Failure> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(transaction.commit()?)
+}
+
+/// Two that switch a new file at the same time would wait for each other, so SQLite refuses one of
+/// them at once, whatever its busy time-out.
+fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            switched => return switched,
+        }
+    }
 }
 
 /// The file's version; 0 for an empty one.
@@ -146,4 +165,30 @@ pub(super) fn create_table(connection: &Connection, table: &str) -> rusqlite::Re
             value BLOB
         ) STRICT"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn many_may_make_the_file_at_the_same_time() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = folder.path().join(format!("{round}.sqlite"));
+            let start = Barrier::new(4);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        if let Err(error) = create(&path) {
+                            panic!("in round {round}: {error:?}");
+                        }
+                    });
+                }
+            });
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bowerbird_store::sqlite::switch_to_wal;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -117,7 +118,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, IndexError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    switch_to_wal(&connection, BUSY_TIMEOUT)?;
     // A power cut may lose the last commits, rows and position together: they are built again.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;

@@ -13,6 +13,8 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use schema::switch_to_wal;
+
 use crate::document::Document;
 use crate::error::StoreError;
 use crate::name::illegal_database_name;

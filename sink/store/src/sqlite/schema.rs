@@ -5,9 +5,10 @@
 //! it, and the index by id is the one other thing that a write touches.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::error::StoreError;
 use crate::sqlite::error::{address, classify};
@@ -116,7 +117,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    switch_to_wal(connection, BUSY_TIMEOUT)?;
     // In WAL mode only FULL makes every commit survive a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -129,6 +130,27 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let made = make(connection);
     connection.execute_batch(if made.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     made
+}
+
+/// Has a file keep a write-ahead log. Two that switch a new file at the same time would wait for each
+/// other, so SQLite refuses one of them at once, whatever its busy time-out: it is tried again for
+/// `patience`.
+///
+/// # Errors
+/// SQLite's.
+pub fn switch_to_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let until = Instant::now() + patience;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            switched => return switched,
+        }
+    }
 }
 
 fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
