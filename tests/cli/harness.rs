@@ -128,6 +128,9 @@ impl Drop for Service {
         // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
+        if thread::panicking() {
+            println!("a service told until then:\n{}", self.err.lock().unwrap());
+        }
     }
 }
 

@@ -9,7 +9,12 @@ use tokio::task::JoinSet;
 use crate::harness::{Service, bowerbird, eventually, folder, run};
 
 fn posts_in_log(folder: &Path) -> u64 {
-    let lag = run(folder, &["lag", "--output", "json"]).json();
+    // It may not have begun.
+    let lag = run(folder, &["lag", "--output", "json"]);
+    if lag.code != Some(0) {
+        return 0;
+    }
+    let lag = lag.json();
     let topics = lag["topics"].as_array().unwrap();
     let posts = topics.iter().find(|topic| topic["topic"] == "posts");
     posts.map_or(0, |posts| posts["records"].as_u64().unwrap())
@@ -31,6 +36,25 @@ fn a_simulated_stream_is_harvested_until_a_signal() {
     assert!(ran.out.contains("ingest-x: ") && !ran.err.contains("hunter2"), "{ran:?}");
     sim.signal("INT");
     sim.end().ends(0);
+}
+
+#[test]
+fn what_the_log_does_not_take_before_the_end_fails_the_run() {
+    let folder = folder();
+    let folder = folder.path();
+    let mut sim = Service::start(bowerbird(folder, &["sim", "x", "--listen", "127.0.0.1:0"]));
+    let mut ingest = bowerbird(folder, &["ingest", "x"]);
+    ingest
+        .env("BOWERBIRD__X__BASE_URL", sim.first_line())
+        .env("BOWERBIRD__X__BEARER_TOKEN", "hunter2")
+        .env("BOWERBIRD__SINK__DRAIN_TIMEOUT_MS", "1000");
+    let ingest = Service::start(ingest);
+    eventually("posts are in the log", || (posts_in_log(folder) > 20).then_some(()));
+    let other = rusqlite::Connection::open(folder.join("data/log.sqlite")).unwrap();
+    other.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    ingest.signal("TERM");
+    ingest.end().ends(1).says(&["they are lost", "in the journal"]);
 }
 
 #[test]

@@ -67,6 +67,11 @@ pub fn spawn(
     service.crew.spawn(Stage::Source, "ingest-x", async move {
         let summary = x::run(log, config, reporter, token).await?;
         reports.note("ingest-x", &summary);
+        anyhow::ensure!(
+            summary.drained,
+            "the log did not take the last items of the stream before the deadline: they are lost, \
+             and the next start notes in the journal what is missing"
+        );
         Ok(())
     });
 }
