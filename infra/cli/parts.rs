@@ -140,6 +140,7 @@ pub fn aurin(settings: &Settings) -> anyhow::Result<AurinConfig> {
         credentials: who.map(|(user, password)| (user.to_owned(), password.get())),
         page_size: section.page_size,
         timeout: Duration::from_millis(section.timeout_ms),
+        max_feature_bytes: section.max_feature_bytes,
         drain_timeout: settings.source_drain(),
         renewal: renewal(settings, Account::Aurin),
         ..AurinConfig::new(section.base_url.base.parse()?, datasets)

@@ -89,6 +89,10 @@ pub struct AurinSection {
     /// How long the WFS may take to answer a request, in milliseconds.
     #[schemars(range(min = 100, max = 3_600_000))]
     pub timeout_ms: u64,
+    /// The largest feature that is read, in bytes. A larger one goes to the dead letters, with how it
+    /// begins.
+    #[schemars(range(min = 1_024, max = 1_073_741_824))]
+    pub max_feature_bytes: usize,
     /// The data sets to poll, one `[[aurin.datasets]]` each.
     pub datasets: Vec<Dataset>,
 }
@@ -207,6 +211,7 @@ impl Default for AurinSection {
             password_file: None,
             page_size: 1_000,
             timeout_ms: 60_000,
+            max_feature_bytes: 64 << 20,
             datasets: Vec::new(),
         }
     }
