@@ -16,12 +16,13 @@ use bowerbird_mapreduce::{AnyViews, Design, ViewError, design};
 use bowerbird_sink::SinkConfig;
 use bowerbird_sink::compliance::keep::Keeping;
 use bowerbird_store::AnyStore;
-use bowerbird_store::couch::{CouchConfig, CouchStore};
+use bowerbird_store::couch::{self, CouchConfig, CouchStore};
 use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog, Login, Mechanism};
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::topic::{self, TopicSpec};
 use bowerbird_stream::{AnyLog, EventLog as _, LogError};
+use secrecy::SecretString;
 
 use crate::failure::WrongUse;
 use crate::folder;
@@ -91,16 +92,23 @@ pub fn x(settings: &Settings, base_url: &str, bearer: &Secret) -> anyhow::Result
     })
 }
 
-/// Reads the file of a secret again, where it came from one.
 fn renewal(settings: &Settings, account: Account) -> Option<Renewal> {
+    read_again(settings, account).map(Renewal::new)
+}
+
+/// Reads the file of a secret again, where it came from one.
+fn read_again(
+    settings: &Settings,
+    account: Account,
+) -> Option<impl Fn() -> Option<SecretString> + Send + Sync + use<>> {
     let path = account.file(&settings.loaded)?.to_owned();
-    Some(Renewal::new(move || match Secret::read(&path) {
+    Some(move || match Secret::read(&path) {
         Ok(secret) => Some(secret.get()),
         Err(error) => {
             tracing::debug!(path = %path.display(), %error, "the file of a secret can't be read");
             None
         }
-    }))
+    })
 }
 
 /// What X's stream may bring, and what that costs.
@@ -265,6 +273,7 @@ fn couch(settings: &Settings, url: &HttpUrl) -> anyhow::Result<CouchConfig> {
     if let Some((user, password)) = Account::Store.login(settings.config()) {
         config = config.with_credentials(user, password.get());
     }
+    config.renewal = read_again(settings, Account::Store).map(couch::Renewal::new);
     config.request_timeout = Duration::from_millis(section.timeout_ms);
     config.connect_timeout = Duration::from_millis(section.connect_timeout_ms);
     Ok(config)

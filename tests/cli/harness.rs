@@ -124,6 +124,7 @@ impl Service {
 }
 
 impl Drop for Service {
+    #[expect(clippy::print_stdout, reason = "shown with a test that fails")]
     fn drop(&mut self) {
         // It may have ended already.
         self.child.kill().ok();

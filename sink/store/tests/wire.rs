@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowerbird_store::couch::{CouchConfig, CouchStore};
+use bowerbird_store::couch::{CouchConfig, CouchStore, Renewal};
 use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcome};
 use bowerbird_testbed::wire::{self, Act, http};
+use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -212,4 +214,26 @@ async fn refused_credentials_are_not_tried_again_and_again() {
     // CouchDB would lock the account at the fifth.
     assert!(seen.recv().await.is_some());
     assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_password_that_is_refused_is_exchanged_as_soon_as_there_is_another() {
+    let mut tasks = JoinSet::new();
+    // me:hidden and me:other
+    let act = |request: &str| match request.contains("Basic bWU6b3RoZXI=") {
+        true => http("200 OK", "", r#"{"ok":true}"#),
+        false => http("401 X", "", r#"{"error":"unauthorized","reason":"wrong"}"#),
+    };
+    let address = wire::serve(&mut tasks, act).await;
+    let mut config = CouchConfig::new(&format!("http://me:hidden@{address}")).unwrap();
+    let by_now = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&by_now);
+    config.renewal = Some(Renewal::new(move || told.lock().unwrap().map(SecretString::from)));
+    let store = CouchStore::new(config).unwrap();
+    for password in [None, Some("hidden"), Some("wrong")] {
+        *by_now.lock().unwrap() = password;
+        assert_eq!(kind(&store.ping().await.unwrap_err()), "unauthorised");
+    }
+    *by_now.lock().unwrap() = Some("other");
+    store.ping().await.unwrap();
 }

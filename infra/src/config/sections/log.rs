@@ -20,7 +20,8 @@ pub struct LogSection {
     pub user: Option<String>,
     /// The password towards Kafka.
     pub password: Option<Secret>,
-    /// A file that holds the password, such as a Docker secret.
+    /// A file that holds the password, such as a Docker secret. It is read once: who exchanges the
+    /// password starts the roles again.
     #[schemars(example = &"/run/secrets/kafka_password")]
     pub password_file: Option<PathBuf>,
     /// How Kafka asks for the password. The SCRAM mechanisms need a build with `kafka-tls`.

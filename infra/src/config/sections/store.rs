@@ -20,7 +20,8 @@ pub struct StoreSection {
     pub user: Option<String>,
     /// The password towards CouchDB.
     pub password: Option<Secret>,
-    /// A file that holds the password, such as a Docker secret.
+    /// A file that holds the password, such as a Docker secret; read again while CouchDB refuses what
+    /// it held.
     #[schemars(example = &"/run/secrets/couchdb_password")]
     pub password_file: Option<PathBuf>,
     /// How long CouchDB may take to answer a request, in milliseconds.

@@ -1,5 +1,7 @@
 //! Where `CouchDB` is, who we are there, and how long we wait.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -8,12 +10,35 @@ use url::Url;
 
 use crate::error::StoreError;
 
+/// Tells what our password is by now, such as by its file; nothing where that can't be told.
+#[derive(Clone)]
+pub struct Renewal(Arc<dyn Fn() -> Option<SecretString> + Send + Sync>);
+
+impl Renewal {
+    /// What asks `now`, which must not take long.
+    pub fn new(now: impl Fn() -> Option<SecretString> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub(super) fn now(&self) -> Option<SecretString> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewal")
+    }
+}
+
 /// How to reach a `CouchDB`. Its address and its `Debug` never hold the credentials.
 #[derive(Clone, Debug)]
 pub struct CouchConfig {
     address: String,
     user: Option<String>,
     password: Option<SecretString>,
+    /// Where the password may have been exchanged: looked at while it is refused.
+    pub renewal: Option<Renewal>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long an answer may take, from sending to its last byte.
@@ -52,6 +77,7 @@ impl CouchConfig {
             address,
             user,
             password,
+            renewal: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             connections: 16,

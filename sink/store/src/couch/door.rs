@@ -55,6 +55,16 @@ impl Door {
         }
     }
 
+    /// Whether a refusal stands.
+    pub(super) fn is_shut(&self) -> bool {
+        self.look(Instant::now()).is_err()
+    }
+
+    /// The credentials are others now.
+    pub(super) fn exchanged(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Unknown;
+    }
+
     /// The server has taken the credentials.
     pub(super) fn opened(&self) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Open;

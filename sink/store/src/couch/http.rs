@@ -1,13 +1,14 @@
 //! The thin client: one bounded pool, bounded waits, bounded answers, typed errors.
 
 use std::error::Error as _;
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -49,6 +50,8 @@ pub(super) struct Answer {
 pub(super) struct Http {
     client: Client,
     config: CouchConfig,
+    /// What the configuration says, or what it is by now.
+    password: RwLock<Option<SecretString>>,
     base: Url,
     permits: Semaphore,
     door: Door,
@@ -68,7 +71,8 @@ impl Http {
             .map_err(|error| fatal(error.to_string()))?;
         let base = Url::parse(config.address()).map_err(|error| fatal(error.to_string()))?;
         let permits = Semaphore::new(config.connections.max(1));
-        Ok(Self { client, config, base, permits, door: Door::default() })
+        let password = RwLock::new(config.password().cloned());
+        Ok(Self { client, config, password, base, permits, door: Door::default() })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -92,7 +96,10 @@ impl Http {
         })?;
         // Without credentials there is nothing to lock out.
         let _turn = match self.config.user() {
-            Some(_) => self.door.enter().await?,
+            Some(_) => {
+                self.renew();
+                self.door.enter().await?
+            }
             None => None,
         };
         let (operation, start) = (request.operation, Instant::now());
@@ -103,6 +110,20 @@ impl Http {
         done
     }
 
+    /// Takes the password that there is by now, if the one that we have was refused.
+    fn renew(&self) {
+        let Some(renewal) = self.config.renewal.as_ref().filter(|_| self.door.is_shut()) else {
+            return;
+        };
+        let Some(now) = renewal.now() else { return };
+        let mut password = self.password.write().unwrap_or_else(PoisonError::into_inner);
+        if password.as_ref().map(ExposeSecret::expose_secret) != Some(now.expose_secret()) {
+            tracing::info!(address = self.address(), "the password has been exchanged");
+            *password = Some(now);
+            self.door.exchanged();
+        }
+    }
+
     async fn exchange(
         &self,
         request: Request<'_>,
@@ -111,7 +132,8 @@ impl Http {
         let bytes = request.body.as_ref().map_or(0, Vec::len);
         let mut builder = self.client.request(request.method.clone(), self.url(&request));
         if let Some(user) = self.config.user() {
-            let password = self.config.password().map(ExposeSecret::expose_secret);
+            let password = self.password.read().unwrap_or_else(PoisonError::into_inner);
+            let password = password.as_ref().map(ExposeSecret::expose_secret);
             builder = builder.basic_auth(user, password);
         }
         if let Some(body) = request.body {

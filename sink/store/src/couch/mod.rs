@@ -20,7 +20,7 @@ use reqwest::Method;
 
 pub use admin::client;
 pub use classify::{Asked, classify};
-pub use config::CouchConfig;
+pub use config::{CouchConfig, Renewal};
 pub use http::transport;
 
 use crate::body;
