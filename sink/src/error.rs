@@ -87,6 +87,19 @@ pub enum SinkError {
         /// Who is in it.
         members: String,
     },
+    /// A generation that shall go live has no database.
+    #[error(
+        "generation {generation} can't go live: its database {database} is not there; `bowerbird \
+         projections rebuild {projection}` fills a new one from the log"
+    )]
+    Gone {
+        /// The projection.
+        projection: &'static str,
+        /// Its generation.
+        generation: u32,
+        /// The database.
+        database: String,
+    },
     /// The pointer of a projection does not allow it.
     #[error(transparent)]
     Generation(#[from] Refusal),

@@ -17,6 +17,9 @@ pub const BATCH_SECONDS: &str = "bowerbird_sink_batch_seconds";
 pub const PENDING_BYTES: &str = "bowerbird_sink_pending_bytes";
 /// Offsets that the log no longer held when they were due, by `projection`.
 pub const OVERTAKEN: &str = "bowerbird_sink_offsets_overtaken_total";
+/// Databases that were gone and have been made anew, without the documents of earlier events, by
+/// `projection`.
+pub const REMADE: &str = "bowerbird_sink_databases_remade_total";
 /// Newest observations said again in the log since an older one came behind them, by `projection`.
 pub const AFFIRMED: &str = "bowerbird_sink_observations_affirmed_total";
 /// Such as could not be: the log had lost them already, by `projection`.
@@ -44,5 +47,6 @@ pub fn describe() {
     describe_counter!(NOT_AFFIRMED, "newest observations that the log had lost by then");
     describe_counter!(SCRUBBED, "observations said again without the place that a scrub takes");
     describe_counter!(ERASED, "tombstones published so that the log erases what was removed");
+    describe_counter!(REMADE, "databases that were gone, and made anew without earlier documents");
     describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
 }

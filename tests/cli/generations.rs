@@ -167,3 +167,27 @@ fn a_running_up_follows_a_switch() {
     run(folder, &["sink", "--once"]).ends(0);
     run(folder, &["verify"]).ends(0);
 }
+
+#[test]
+fn a_store_that_was_lost_is_filled_from_the_log() {
+    let folder = folder();
+    let folder = folder.path();
+    import(folder, 50);
+    run(folder, &["sink", "--once"]).ends(0);
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+        fs::remove_file(folder.join("data").join(file)).ok();
+    }
+    run(folder, &["verify"]).ends(1);
+    // What comes now makes the database anew, and it is told that something is missing in it.
+    fs::write(folder.join("more.jsonl"), "{\"id\":\"900\",\"text\":\"more\"}\n").unwrap();
+    run(folder, &["ingest", "archive", "more.jsonl"]).ends(0);
+    run(folder, &["sink", "--once"]).ends(0).says(&["made anew", "verify --repair"]);
+    fs::remove_file(folder.join("data/store.sqlite")).unwrap();
+    for name in ["posts", "features", "journal"] {
+        run(folder, &["projections", "rebuild", name]).ends(0);
+        run(folder, &["projections", "switch", name]).ends(0);
+    }
+    run(folder, &["verify"]).ends(0);
+    // With two design documents.
+    assert_eq!(generations(folder)[1]["documents"], 53);
+}

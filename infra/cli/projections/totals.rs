@@ -1,6 +1,7 @@
 //! What the views of two generations say altogether.
 
 use bowerbird_mapreduce::{AnyViews, Design, Query, ViewError, Views as _};
+use bowerbird_store::StoreError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -47,7 +48,12 @@ async fn total(
 ) -> Result<Option<Value>, ViewError> {
     match views.query(database, design, view, &Query::default()).await {
         Ok(rows) => Ok(rows.into_iter().next().map(|row| row.value)),
-        Err(ViewError::MissingDesign { .. } | ViewError::MissingView { .. }) => Ok(None),
+        // Of a live generation nothing is there where the store was lost.
+        Err(
+            ViewError::MissingDesign { .. }
+            | ViewError::MissingView { .. }
+            | ViewError::Store(StoreError::MissingDatabase { .. }),
+        ) => Ok(None),
         Err(error) => Err(error),
     }
 }

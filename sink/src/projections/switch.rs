@@ -74,7 +74,8 @@ impl<L: EventLog, S: DocumentStore> Switching<'_, L, S> {
     /// Lets the generation `to` catch up with the log by its own group, then moves the pointer to it.
     ///
     /// # Errors
-    /// When it can't go live, somebody else has changed the pointer meanwhile, or log or store fail.
+    /// When it can't go live, or has lost its database; somebody else has changed the pointer meanwhile,
+    /// or log or store fail.
     pub async fn to(
         &self,
         to: u32,
@@ -86,6 +87,11 @@ impl<L: EventLog, S: DocumentStore> Switching<'_, L, S> {
         let to = pointer.candidate(base, Some(to))?;
         let projection = generations.projection(base, &pointer, to)?;
         let mut caught_up = SinkReport::default();
+        let database = &*projection.database;
+        if to != pointer.live && generations.meta().store().database(database).await?.is_none() {
+            let (projection, database) = (base.name, database.to_owned());
+            return Err(SinkError::Gone { projection, generation: to, database });
+        }
         if to != pointer.live && way != (Way::Back { at_once: true }) {
             let config = fill::bulk(self.config);
             let store = generations.meta().store();

@@ -86,6 +86,30 @@ async fn the_same_mapping_gives_the_same_documents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_the_database_fills_another_and_does_not_go_back() {
+    let bed = Bed::new().await;
+    let alive = Dying::default();
+    let enough = CancellationToken::new();
+    let arriving = tokio::spawn(arrive(bed.log.clone(), enough.clone()));
+    let sink = bed.start();
+    bed.level().await;
+    enough.cancel();
+    let expected = arriving.await.unwrap();
+    bed.level().await;
+    bed.store.drop_database("posts").await.unwrap();
+    let checked = bed.rebuild(&alive, &Mapping::CURRENT).await.unwrap();
+    assert!(checked.log.is_clean() && checked.live.live == 0, "{checked:?}");
+    bed.switch(&alive, 2).await.unwrap();
+    bed.level().await;
+    bed.holds(2, &expected).await;
+    let back = bed.rollback(&alive).await.unwrap_err();
+    assert!(matches!(back, SinkError::Gone { generation: 1, .. }), "{back}");
+    sink.stop().await;
+    let pointer = bed.generations(&alive).pointer(&bed.base).await.unwrap();
+    assert_eq!(pointer.live, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_do_not_do_the_same_job() {
     let bed = Bed::new().await;
     let generations = bed.generations(&Dying::default());

@@ -8,7 +8,7 @@ use bowerbird_stream::status::Pause;
 use bowerbird_stream::{EventLog, LogError};
 
 use super::Writer;
-use crate::config::SinkConfig;
+use crate::config::{Projection, SinkConfig};
 use crate::metrics as names;
 use crate::worker::pace::Sample;
 
@@ -46,13 +46,37 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
         let attempt = || async {
             match ask().await {
                 Err(StoreError::MissingDatabase { .. }) if self.config.create_databases => {
-                    self.store.create_database(database).await?;
+                    if self.store.create_database(database).await? {
+                        self.tell_of_loss().await;
+                    }
                     ask().await
                 }
                 answer => answer,
             }
         };
         retry(&policy(&self.config), judge, notify, attempt).await
+    }
+
+    /// Tells of a database that was just made though its group has read before: what that became is
+    /// gone, and nothing else would say so.
+    async fn tell_of_loss(&self) {
+        let Projection { name, database, group, topics, .. } = &self.projection;
+        let mut read = 0;
+        for topic in topics {
+            // Who can't be asked now will show that in other ways.
+            let committed = self.log.committed(group, topic).await.unwrap_or_default();
+            read += committed.into_values().sum::<i64>();
+        }
+        if read > 0 {
+            metrics::counter!(names::REMADE, "projection" => *name).increment(1);
+            tracing::error!(
+                database,
+                group,
+                "the database was gone and is made anew: documents of events that were read before are \
+                 missing; `bowerbird verify --repair` writes them again, or `bowerbird projections \
+                 rebuild {name}` does"
+            );
+        }
     }
 
     /// Asks the log, with the same patience.
