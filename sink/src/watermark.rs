@@ -21,12 +21,16 @@ pub struct Watermarks {
 
 impl Watermarks {
     /// A record was taken from the log. Offsets of a partition only grow, except after a seek or
-    /// a reassignment, which [`forget`](Self::forget) goes before.
+    /// a reassignment, which [`forget`](Self::forget) goes before, and where its topic was deleted
+    /// and made anew: then nothing that was known of it holds, not even what was committed.
     pub fn take(&mut self, partition: &Partition, offset: i64) {
         if !self.lanes.contains_key(partition) {
             self.lanes.insert(partition.clone(), Lane::default());
         }
         if let Some(lane) = self.lanes.get_mut(partition) {
+            if offset < lane.next {
+                *lane = Lane::default();
+            }
             lane.taken.push_back((offset, false));
             lane.unsettled += 1;
             lane.next = offset + 1;
@@ -137,6 +141,24 @@ mod tests {
         marks.forget([&partition]);
         marks.settle(&position(6));
         assert!(marks.due().is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_was_made_anew_is_committed_from_its_beginning() {
+        let partition = Partition::new("posts", 0);
+        let mut marks = Watermarks::default();
+        marks.take(&partition, 90);
+        marks.take(&partition, 91);
+        marks.settle(&position(90));
+        marks.committed(&marks.due());
+        marks.take(&partition, 0);
+        marks.take(&partition, 1);
+        assert_eq!(marks.due()[&partition], 0);
+        marks.settle(&position(0));
+        // One of the old partition, still under way, is none of the new one.
+        marks.settle(&position(91));
+        assert_eq!(marks.due()[&partition], 1);
+        assert_eq!(marks.all_unsettled(), 1);
     }
 
     proptest! {

@@ -123,7 +123,13 @@ impl Core {
         match input {
             Input::Taken(records) => records.into_iter().for_each(|record| self.take(record, now)),
             Input::Assigned(partitions) | Input::Lost(partitions) => self.forget(&partitions),
-            Input::Overtaken(gap) => told = self.gaps.open(gap),
+            Input::Overtaken(gap) => {
+                if gap.to < gap.from {
+                    // Made anew: what was committed of the former one says nothing of this one.
+                    self.marks.forget([&gap.partition]);
+                }
+                told = self.gaps.open(gap);
+            }
             Input::Told(partition) => told = self.gaps.told(&partition),
             Input::Revoked(partitions) => {
                 self.revoking = Some((partitions, now + self.settings.drain_timeout));
