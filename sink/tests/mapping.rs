@@ -164,6 +164,9 @@ fn a_feature_carries_licence_and_attribution() {
     assert_eq!(document["dataset"], "aurin:lga");
     assert_eq!(document["feature"], "sa2.7");
     assert_eq!(document["source"]["attribution"], "ABS");
+    let escaped = Bytes::from_static(br#"{"t\u0079pe":"Fe\u0061ture","properties":{"_odd":1}}"#);
+    let escaped = Event { value: Some(escaped), ..observed.clone() };
+    assert_eq!(fields(&escaped)["properties"], document["properties"]);
     let vanished = Event { kind: EventType::FeatureVanished, value: None, ..observed };
     assert_eq!(fields(&vanished)["type"], "vanished");
 }
@@ -216,6 +219,8 @@ fn notices_in_each_of_their_forms() {
 #[test]
 fn what_can_not_be_a_document_says_why() {
     let received = |key: &str, payload| map(&event(EventType::PostReceived, key, payload));
+    let fact = || EventType::Journal("x.y".to_owned());
+    let in_journal = Position { topic: "journal".into(), ..position() };
     for (outcome, name) in [
         (received("5", None), "payload"),
         (received("5", Some(json!({"id": "5"}))), "payload"),
@@ -225,7 +230,9 @@ fn what_can_not_be_a_document_says_why() {
         (received("", Some(json!({"id": "", "text": "t"}))), "id"),
         (map(&event(EventType::FeatureObserved, "a:b", Some(json!({"type": "Point"})))), "payload"),
         (map(&event(EventType::NoticeReceived, "5", Some(json!({"limit": {}})))), "notice"),
-        (map(&event(EventType::Journal("x.y".to_owned()), "x", None)), "payload"),
+        // What no version knows is a fact in the journal and nothing elsewhere.
+        (map(&event(fact(), "x", Some(json!({})))), "type"),
+        (mapping::map(&event(fact(), "x", None).view(), &in_journal), "payload"),
     ] {
         assert_eq!(outcome.unwrap_err().name(), name);
     }

@@ -1,5 +1,7 @@
 //! Features of data sets: GeoJSON with the licence and attribution that published work must name.
 
+use std::borrow::Cow;
+
 use bowerbird_stream::EventView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,7 +10,9 @@ use super::{Unmappable, malformed, value};
 
 #[derive(Deserialize)]
 struct GeoJson<'a> {
-    r#type: &'a str,
+    // It may be written with escapes.
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
     #[serde(borrow)]
     geometry: Option<&'a RawValue>,
     #[serde(borrow)]

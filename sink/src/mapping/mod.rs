@@ -10,7 +10,7 @@ mod post;
 mod scrub;
 mod text;
 
-use bowerbird_stream::{EventType, EventView, Position};
+use bowerbird_stream::{EventType, EventView, Position, topic};
 use thiserror::Error;
 
 pub(crate) use self::notice::{ACTION, NOTICE, REASON};
@@ -115,6 +115,14 @@ pub enum Unmappable {
     /// A notice of a kind that this version does not know.
     #[error("a notice of an unknown kind: {0}")]
     Notice(String),
+    /// A type that this version does not know: facts of any name stand in the journal alone.
+    #[error("{kind:?} is no type of event that topic {topic} may hold")]
+    Kind {
+        /// The type.
+        kind: String,
+        /// The topic that the record stands in.
+        topic: String,
+    },
 }
 
 impl Unmappable {
@@ -125,6 +133,7 @@ impl Unmappable {
             Self::KeyDiffers { .. } => "key",
             Self::Id(_) => "id",
             Self::Notice(_) => "notice",
+            Self::Kind { .. } => "type",
         }
     }
 }
@@ -154,8 +163,13 @@ fn first(version: u32, event: &EventView<'_>, position: &Position) -> Result<Map
         EventType::NoticeReceived => notice::received(event)?,
         EventType::FeatureObserved => observed(event.key.to_owned(), feature::content(event)?),
         EventType::FeatureVanished => observed(event.key.to_owned(), feature::vanished(event)?),
-        EventType::Journal(_) => observed(event.id.to_owned(), journal::content(event)?),
-        _ => return Err(Unmappable::Notice(event.kind.to_string())),
+        EventType::Journal(_) if *position.topic == *topic::JOURNAL => {
+            observed(event.id.to_owned(), journal::content(event)?)
+        }
+        kind => {
+            let (kind, topic) = (kind.to_string(), position.topic.to_string());
+            return Err(Unmappable::Kind { kind, topic });
+        }
     })
 }
 
