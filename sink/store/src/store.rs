@@ -125,8 +125,9 @@ pub trait DocumentStore: Clone + Send + Sync + 'static {
         ids: &[String],
     ) -> impl Future<Output = Result<Vec<Option<Document>>, StoreError>> + Send;
 
-    /// The next `limit` documents with an id greater than `after`, in the order of their ids'
-    /// bytes, design documents left out. An empty answer is the end.
+    /// The next documents with an id greater than `after`, in the order of their ids' bytes, design
+    /// documents left out: at most `limit`, and fewer where they are large. An empty answer is the
+    /// end.
     ///
     /// # Errors
     /// When the store can't be asked.

@@ -30,6 +30,7 @@ fn store(address: SocketAddr) -> CouchStore {
     let mut config = CouchConfig::new(&format!("http://me:hidden@{address}")).unwrap();
     config.request_timeout = Duration::from_millis(400);
     config.max_answer_bytes = 4096;
+    config.max_list_bytes = 4096;
     CouchStore::new(config).unwrap()
 }
 
@@ -236,4 +237,44 @@ async fn a_password_that_is_refused_is_exchanged_as_soon_as_there_is_another() {
     }
     *by_now.lock().unwrap() = Some("other");
     store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn documents_too_large_to_be_read_at_once_are_read_in_parts() {
+    let mut tasks = JoinSet::new();
+    let all = ["a", "b", "c", "d", "e", "f", "g"];
+    let act = move |request: &str| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let ids: Vec<&str> = if head.starts_with("POST") {
+            // A question may be too large as well as its answer.
+            if body.len() > 20 {
+                return http("413 X", "", r#"{"error":"too_large","reason":"the request"}"#);
+            }
+            let asked: serde_json::Value = serde_json::from_str(body).unwrap();
+            let asked = asked["keys"].as_array().unwrap().clone();
+            asked.iter().map(|id| all.into_iter().find(|known| id == known).unwrap()).collect()
+        } else {
+            let (_, query) = head.lines().next().unwrap().split_once('?').unwrap();
+            let limit = query.split_once("limit=").unwrap().1;
+            let limit = limit.split(['&', ' ']).next().unwrap().parse().unwrap();
+            let start = query.split_once("startkey=%22").map_or("a", |(_, start)| &start[..1]);
+            all.into_iter().filter(|id| *id >= start).take(limit).collect()
+        };
+        let row = |id| json!({"key": id, "doc": {"_id": id, "_rev": "1-x", "n": "x".repeat(1500)}});
+        let rows: Vec<_> = ids.into_iter().map(row).collect();
+        http("200 OK", "", &json!({ "rows": rows }).to_string())
+    };
+    let store = store(wire::serve(&mut tasks, act).await);
+    let ids: Vec<String> = all.into_iter().rev().map(str::to_owned).collect();
+    let found = store.fetch("posts", &ids).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|document| document.unwrap().id).collect();
+    assert_eq!(found, ids);
+    let (mut scanned, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.scan("posts", after.as_deref(), 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        scanned.extend(page.into_iter().map(|document| document.id));
+    }
+    assert_eq!(scanned, all);
 }

@@ -45,8 +45,10 @@ pub struct CouchConfig {
     pub request_timeout: Duration,
     /// How many requests may be under way at once; more wait for their turn.
     pub connections: usize,
-    /// The largest answer that is read; who gets a larger one should ask for less at once.
+    /// The largest answer that is read.
     pub max_answer_bytes: usize,
+    /// The same of several documents; where they are more, fewer are asked for at once.
+    pub max_list_bytes: usize,
 }
 
 impl CouchConfig {
@@ -82,6 +84,7 @@ impl CouchConfig {
             request_timeout: Duration::from_secs(30),
             connections: 16,
             max_answer_bytes: 256 << 20,
+            max_list_bytes: 32 << 20,
         })
     }
 

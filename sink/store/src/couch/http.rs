@@ -84,11 +84,32 @@ impl Http {
         self.ask_allowing(request, None).await.map(|answer| answer.body)
     }
 
+    /// Sends a request for so many documents. Of several fewer bytes are read than of one: they can
+    /// be asked for in parts.
+    pub(super) async fn ask_for(
+        &self,
+        documents: usize,
+        request: Request<'_>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let CouchConfig { max_list_bytes, max_answer_bytes, .. } = self.config;
+        let most = if documents > 1 { max_list_bytes } else { max_answer_bytes };
+        self.ask_within(request, None, most).await.map(|answer| answer.body)
+    }
+
     /// Sends the request; the status `allowed` is an answer too.
     pub(super) async fn ask_allowing(
         &self,
         request: Request<'_>,
         allowed: Option<u16>,
+    ) -> Result<Answer, StoreError> {
+        self.ask_within(request, allowed, self.config.max_answer_bytes).await
+    }
+
+    async fn ask_within(
+        &self,
+        request: Request<'_>,
+        allowed: Option<u16>,
+        most: usize,
     ) -> Result<Answer, StoreError> {
         let _permit = self.permits.acquire().await.map_err(|error| StoreError::Fatal {
             address: self.address().to_owned(),
@@ -103,7 +124,7 @@ impl Http {
             None => None,
         };
         let (operation, start) = (request.operation, Instant::now());
-        let done = self.exchange(request, allowed).await;
+        let done = self.exchange(request, allowed, most).await;
         let outcome = if done.is_ok() { "ok" } else { "error" };
         ::metrics::histogram!(REQUEST_SECONDS, "operation" => operation, "outcome" => outcome)
             .record(start.elapsed());
@@ -128,6 +149,7 @@ impl Http {
         &self,
         request: Request<'_>,
         allowed: Option<u16>,
+        most: usize,
     ) -> Result<Answer, StoreError> {
         let bytes = request.body.as_ref().map_or(0, Vec::len);
         let mut builder = self.client.request(request.method.clone(), self.url(&request));
@@ -146,7 +168,7 @@ impl Http {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, Timestamp::now()));
-        let body = self.read(response).await?;
+        let body = self.read(response, most).await?;
         if (200..300).contains(&status) || allowed == Some(status) {
             self.door.opened();
             return Ok(Answer { status, body });
@@ -172,9 +194,8 @@ impl Http {
         url
     }
 
-    /// Reads the body, at most as much as is configured.
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, StoreError> {
-        let most = self.config.max_answer_bytes;
+    /// Reads the body, at most so many bytes.
+    async fn read(&self, mut response: Response, most: usize) -> Result<Vec<u8>, StoreError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error))? {
             if body.len() + chunk.len() > most {

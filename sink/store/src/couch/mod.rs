@@ -65,6 +65,27 @@ impl CouchStore {
         }
     }
 
+    /// Documents that `_all_docs` shows, in the order of these ids.
+    async fn fetch_listed(
+        &self,
+        database: &str,
+        ids: &[&str],
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = Request {
+            operation: "fetch",
+            method: Method::POST,
+            database: Some(database),
+            path: &["_all_docs"],
+            query: &[("include_docs", "true")],
+            body: Some(keys_body(ids)),
+        };
+        let body = self.http.ask_for(ids.len(), request).await?;
+        answer::fetched(ids, &body).map_err(|misread| self.explain(misread))
+    }
+
     /// A local document, which `_all_docs` need not show.
     async fn fetch_local(&self, database: &str, id: &str) -> Result<Option<Document>, StoreError> {
         let own = id.strip_prefix(name::LOCAL).unwrap_or(id);
@@ -160,20 +181,18 @@ impl DocumentStore for CouchStore {
     ) -> Result<Vec<Option<Document>>, StoreError> {
         let listed: Vec<&str> =
             ids.iter().map(String::as_str).filter(|id| !id.starts_with(name::LOCAL)).collect();
-        let mut found = Vec::new();
-        if !listed.is_empty() {
-            let body = self
-                .http
-                .ask(Request {
-                    operation: "fetch",
-                    method: Method::POST,
-                    database: Some(database),
-                    path: &["_all_docs"],
-                    query: &[("include_docs", "true")],
-                    body: Some(keys_body(&listed)),
-                })
-                .await?;
-            found = answer::fetched(&listed, &body).map_err(|misread| self.explain(misread))?;
+        let mut found = Vec::with_capacity(listed.len());
+        let mut parts = vec![listed.as_slice()];
+        while let Some(part) = parts.pop() {
+            match self.fetch_listed(database, part).await {
+                Ok(documents) => found.extend(documents),
+                // The question or the answer is too large as a whole.
+                Err(StoreError::TooLarge { .. }) if part.len() > 1 => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([rest, first]);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let mut found = found.into_iter();
         let mut documents = Vec::with_capacity(ids.len());
@@ -197,23 +216,28 @@ impl DocumentStore for CouchStore {
             return Ok(Vec::new());
         }
         let mut after = after.map(str::to_owned);
+        let mut limit = limit;
         loop {
             // A page begins with the last id of the one before: `skip` would count from the start.
             let asked = limit.saturating_add(usize::from(after.is_some()));
             let (asked_text, start) = (asked.to_string(), after.as_deref().map(json_string));
             let mut query = vec![("include_docs", "true"), ("limit", &asked_text)];
             query.extend(start.as_deref().map(|start| ("startkey", start)));
-            let body = self
-                .http
-                .ask(Request {
-                    operation: "scan",
-                    method: Method::GET,
-                    database: Some(database),
-                    path: &["_all_docs"],
-                    query: &query,
-                    body: None,
-                })
-                .await?;
+            let request = Request {
+                operation: "scan",
+                method: Method::GET,
+                database: Some(database),
+                path: &["_all_docs"],
+                query: &query,
+                body: None,
+            };
+            let body = match self.http.ask_for(limit, request).await {
+                Err(StoreError::TooLarge { .. }) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                body => body?,
+            };
             let mut page =
                 answer::page(after.as_deref(), &body).map_err(|misread| self.explain(misread))?;
             if !page.documents.is_empty() || page.rows < asked {
