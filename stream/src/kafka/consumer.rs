@@ -18,6 +18,7 @@ use super::handover::{Command, Handover, Owned};
 use super::health::Health;
 use super::orphans::Orphans;
 use super::poller::Poller;
+use super::query::{committed, list};
 use super::rebalance::{GroupConsumer, out_of_range};
 use super::record::Copier;
 use crate::error::LogError;
@@ -217,17 +218,27 @@ impl EventConsumer for KafkaConsumer {
         // Before the look at what is owned: a client that takes the place of another owns nothing of
         // what that one did.
         let consumer = self.current.get().ok_or_else(|| self.fatal(ENDED.to_owned()))?;
-        {
+        let known: Vec<Partition> = {
             let state = self.handover.lock();
             if let Some(foreign) = commits.keys().find(|p| !state.owned.contains_key(*p)) {
                 return Err(LogError::NotAssigned { partition: foreign.to_string() });
             }
-        }
+            let before = commits.keys().filter(|p| state.owned[*p].committed >= 0);
+            before.cloned().collect()
+        };
         let address = self.log.address.clone();
         let list = offsets(commits).map_err(|e| fault(&e, &address, None, &Health::default()))?;
         let (member, group) = (self.member, self.group.clone());
         let committed = spawn_blocking(move || {
-            consumer.commit(&list, CommitMode::Sync).map_err(|error| match code(&error) {
+            if member {
+                let said = |e| fault(&e, &address, None, &consumer.context().health);
+                let anew = made_anew(&consumer, known).map_err(said)?;
+                if !anew.is_empty() {
+                    return Ok(anew);
+                }
+            }
+            let committed = consumer.commit(&list, CommitMode::Sync);
+            committed.map(|()| Vec::new()).map_err(|error| match code(&error) {
                 // The group is between two generations, or has other members.
                 Some(Code::UnknownMemberId | Code::IllegalGeneration) if !member => {
                     let reason = format!("group {group} has live members: stop them first");
@@ -240,9 +251,25 @@ impl EventConsumer for KafkaConsumer {
                 _ => fault(&error, &address, None, &consumer.context().health),
             })
         });
-        committed
+        let anew = committed
             .await
-            .unwrap_or_else(|error| Err(self.fatal(format!("the commit was cut off: {error}"))))
+            .unwrap_or_else(|error| Err(self.fatal(format!("the commit was cut off: {error}"))))?;
+        self.handover.order(|state| {
+            for (partition, offset) in commits.iter().filter(|_| anew.is_empty()) {
+                if let Some(owned) = state.owned.get_mut(partition) {
+                    owned.committed = *offset;
+                }
+            }
+            if anew.is_empty() {
+                return Ok(());
+            }
+            let names: Vec<_> = anew.iter().map(ToString::to_string).collect();
+            let address = self.log.address.clone();
+            let reason =
+                format!("{} was made anew; it is read from its beginning", names.join(", "));
+            state.commands.push_back(Command::Begin(anew));
+            Err(LogError::Transient { address, reason })
+        })
     }
 
     async fn close(self) -> Result<(), LogError> {
@@ -265,6 +292,22 @@ impl Drop for KafkaConsumer {
     fn drop(&mut self) {
         self.handover.order(|state| state.closing = true);
     }
+}
+
+/// Which of these partitions the group has no commit of any more, though this member has made one.
+/// A group that is alive loses its commits of a topic only when that is deleted. librdkafka may not
+/// notice where the topic is back at once, and reads on in the new one as if it were the old one, past
+/// what that holds until there.
+fn made_anew(consumer: &GroupConsumer, known: Vec<Partition>) -> KafkaResult<Vec<Partition>> {
+    if known.is_empty() {
+        return Ok(known);
+    }
+    let places = known.iter().map(|partition| (&*partition.topic, partition.partition));
+    let there = committed(consumer, &list(places)?, consumer.context().patience)?;
+    let lost = |partition: &Partition| {
+        !there.contains_key(&(partition.topic.to_string(), partition.partition))
+    };
+    Ok(known.into_iter().filter(lost).collect())
 }
 
 fn offsets(places: &BTreeMap<Partition, i64>) -> KafkaResult<TopicPartitionList> {

@@ -22,11 +22,13 @@ pub(super) struct Owned {
     pub(super) paused: bool,
     /// A seek is under way: what comes is from before it.
     pub(super) seeking: bool,
+    /// What this member has committed of it, since it has it; negative before.
+    pub(super) committed: i64,
 }
 
 impl Owned {
     pub(super) fn at(next: i64) -> Self {
-        Self { next, paused: false, seeking: false }
+        Self { next, paused: false, seeking: false, committed: -1 }
     }
 }
 
@@ -35,7 +37,13 @@ impl Owned {
 pub(super) enum Command {
     Pause(Vec<Partition>),
     Resume(Vec<Partition>),
-    Seek { partition: Partition, offset: i64, done: oneshot::Sender<()> },
+    Seek {
+        partition: Partition,
+        offset: i64,
+        done: oneshot::Sender<()>,
+    },
+    /// Their topics were made anew: they begin where those do.
+    Begin(Vec<Partition>),
 }
 
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{Current, Failures, Maker, leave};
 use super::error::{Kind, code, fault, kind};
-use super::handover::{Command, Handover};
+use super::handover::{Command, Handover, Owned};
 use super::orphans::Orphans;
 use super::query::{committed, extents, list};
 use super::rebalance::{GroupConsumer, out_of_range};
@@ -190,6 +190,38 @@ impl Poller {
                 // Whoever asked may have gone.
                 let _ = done.send(());
             }
+            Command::Begin(partitions) => self.begin(&partitions),
+        }
+    }
+
+    /// Has partitions read from their earliest record, since what was read of them is of topics that
+    /// are no more, and tells of each. Where it can't be asked, the next commit finds it again.
+    fn begin(&self, partitions: &[Partition]) {
+        let patience = self.consumer.context().patience;
+        let asked = of(partitions).and_then(|list| extents(&*self.consumer, &list, patience));
+        let extents = match asked {
+            Ok(extents) => extents,
+            Err(error) => {
+                tracing::warn!(%error, "where topics begin that were made anew could not be asked");
+                return;
+            }
+        };
+        for partition in partitions {
+            let place = (partition.topic.to_string(), partition.partition);
+            let Some(extent) = extents.get(&place) else { continue };
+            // It was taken away meanwhile.
+            if !self.handover.lock().owned.contains_key(partition) {
+                continue;
+            }
+            self.restart(partition, extent.earliest);
+            self.handover.tell(|state| {
+                state.purge(std::slice::from_ref(partition));
+                let Some(owned) = state.owned.get_mut(partition) else { return };
+                let Owned { next, paused, .. } = *owned;
+                *owned = Owned { paused, ..Owned::at(extent.earliest) };
+                let anew = Delivery::Trouble(out_of_range(partition, next, *extent));
+                state.events.push_back(anew);
+            });
         }
     }
 

@@ -104,6 +104,54 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_named() {
 }
 
 #[tokio::test]
+async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+    const RECORDS: usize = 10;
+    // librdkafka may notice that a topic is gone, but need not where it has others to read.
+    let ((log, topic), (_, other)) = (with_topic(1).await, with_topic(1).await);
+    let publish = async |value: &str, count: usize| {
+        let value = Bytes::from(value.to_owned());
+        let records = records(&topic, count).into_iter();
+        let records = records.map(|one| Outgoing { value: Some(value.clone()), ..one });
+        log.publish(records.collect()).await.into_iter().all(|answer| answer.is_ok())
+    };
+    assert!(publish("0", RECORDS).await);
+    let topics = [topic.as_str(), &other];
+    let mut consumer = log.subscribe(&topics, config(&unique("group"))).await.unwrap();
+    let part = Partition::new(topic.as_str(), 0);
+    for round in 0..4_usize {
+        let value = round.to_string();
+        let deadline = Instant::now() + PATIENCE;
+        // From the second on what is there reaches past where the former one was read to: nothing is
+        // out of range.
+        if round > 0 {
+            delete(&topic).await;
+            while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
+                || !publish(&value, RECORDS * (round + 1)).await
+            {
+                assert!(Instant::now() < deadline, "the topic can't be made anew");
+            }
+        }
+        let mut left: std::collections::BTreeSet<i64> = (0..RECORDS as i64).collect();
+        while !left.is_empty() {
+            assert!(Instant::now() < deadline, "in round {round} {left:?} did not come");
+            let wait = Duration::from_millis(100);
+            let Delivery::Records(records) = consumer.next(100, wait).await.unwrap() else {
+                continue;
+            };
+            let of_now =
+                records.iter().filter(|one| one.value.as_deref() == Some(value.as_bytes()));
+            of_now.for_each(|one| _ = left.remove(&one.position.offset));
+            let next = records.last().unwrap().position.offset + 1;
+            // Of what was made anew it says so instead.
+            let _ = consumer.commit(&[(part.clone(), next)].into()).await;
+        }
+    }
+    consumer.close().await.unwrap();
+    delete(&topic).await;
+    delete(&other).await;
+}
+
+#[tokio::test]
 async fn a_static_member_comes_back_without_a_rebalance() {
     let (log, topic) = with_topic(4).await;
     let group = unique("group");
