@@ -100,6 +100,12 @@ impl Headers {
         self.0 = buffer.freeze();
     }
 
+    /// Makes this the only header of its name, behind all others.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.retain(|known| known != name);
+        self.push(name, value);
+    }
+
     /// Keeps only the headers whose name passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
         let kept = self.entries().filter(|(name, _)| keep(name));
@@ -202,6 +208,8 @@ mod tests {
         assert_eq!(headers.get("a"), Some(&b""[..]));
         assert_eq!(headers.get("b"), Some(&b""[..]));
         assert_eq!(headers.get("c"), None);
+        headers.set("a", "2");
+        assert_eq!(headers.entries().collect::<Vec<_>>(), [("b", None), ("a", Some(&b"2"[..]))]);
         headers.retain(|name| name == "b");
         assert_eq!(headers.entries().collect::<Vec<_>>(), [("b", None)]);
     }

@@ -118,11 +118,9 @@ impl Again {
             return None;
         }
         let Record { key, value, mut headers, .. } = record;
-        headers.retain(|name| name != AFFIRMS);
-        headers.push(AFFIRMS, self.stamp.position.to_string());
+        headers.set(AFFIRMS, self.stamp.position.to_string());
         if scrubbed.is_some() {
-            headers.retain(|name| name != SCRUBBED_HEADER);
-            headers.push(SCRUBBED_HEADER, String::from(self.stamp.hash));
+            headers.set(SCRUBBED_HEADER, String::from(self.stamp.hash));
         }
         let value = scrubbed.or(value);
         Some(Outgoing { topic: self.stamp.position.topic.clone(), key, value, headers })
