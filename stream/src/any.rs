@@ -106,6 +106,10 @@ impl EventLog for AnyLog {
         either!(self, log => log.extents(topic).await)
     }
 
+    async fn forget(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        either!(self, log => log.forget(topic, before).await)
+    }
+
     async fn offsets_at(
         &self,
         topic: &str,

@@ -251,6 +251,19 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         topic: &str,
     ) -> impl Future<Output = Result<BTreeMap<i32, Extent>, LogError>> + Send;
 
+    /// Forgets the head of partitions: of each that is named the records before that offset, which
+    /// are gone for every reader when this returns, as if retention had taken them. What is gone
+    /// already stays gone. What it has done when it is cut off is a shorter head.
+    ///
+    /// # Errors
+    /// [`LogError::MissingTopic`], [`LogError::OutOfRange`] for an offset past the end; of a
+    /// compacted topic no head can be forgotten; or when the log can't be reached.
+    fn forget(
+        &self,
+        topic: &str,
+        before: &BTreeMap<i32, i64>,
+    ) -> impl Future<Output = Result<(), LogError>> + Send;
+
     /// For each partition the offset of the first record appended at or after `time`; the end
     /// where there is none.
     ///
@@ -288,6 +301,34 @@ pub struct GroupInfo {
     pub state: String,
     /// Who is in it.
     pub members: Vec<String>,
+}
+
+/// Those offsets of `before` that would take something from what `extents` says is held.
+///
+/// # Errors
+/// [`LogError::OutOfRange`] for one past the end; [`LogError::MissingTopic`] for a partition that is
+/// not there.
+pub(crate) fn heads(
+    address: &str,
+    topic: &str,
+    extents: &BTreeMap<i32, Extent>,
+    before: &BTreeMap<i32, i64>,
+) -> Result<BTreeMap<i32, i64>, LogError> {
+    let mut heads = BTreeMap::new();
+    for (&partition, &offset) in before {
+        let Some(&Extent { earliest, end }) = extents.get(&partition) else {
+            let topic = Partition::new(topic, partition).to_string();
+            return Err(LogError::MissingTopic { address: address.to_owned(), topic });
+        };
+        if offset > end {
+            let topic = topic.to_owned();
+            return Err(LogError::OutOfRange { topic, partition, offset, earliest, end });
+        }
+        if offset > earliest {
+            heads.insert(partition, offset);
+        }
+    }
+    Ok(heads)
 }
 
 /// The log's times are in milliseconds: the first that is not before `time`.

@@ -18,6 +18,10 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 /// Every topic, in the order in which they are listed.
 pub const ALL: [&str; 5] = [POSTS, NOTICES, FEATURES, JOURNAL, DEAD_LETTERS];
 
+/// Header of a record that was said again only so that the log closes the segment before it: where
+/// it stood.
+pub const CLOSES: &str = "closes";
+
 /// Whether only the newest record of each key stays in a topic, for [`declared`] ones.
 pub fn is_compacted(topic: &str) -> bool {
     [POSTS, FEATURES].contains(&topic)
@@ -29,6 +33,12 @@ pub fn is_compacted(topic: &str) -> bool {
 pub enum Cleanup {
     /// Keep every record for ever.
     Keep,
+    /// Keep every record, unless the head of its partition is forgotten: then it is gone from the
+    /// disk as well after at most `max_lag_ms`, if somebody appends behind it by half of that.
+    KeepErasable {
+        /// The longest that a forgotten record stays on a disk.
+        max_lag_ms: u64,
+    },
     /// Delete records older than this many milliseconds.
     DeleteAfterMs(u64),
     /// Keep the last record of each key; earlier ones are gone after at most `max_lag_ms`, and
@@ -69,9 +79,10 @@ pub fn declared(partitions: u32, replication: u32, max_record_bytes: u32) -> Vec
         name: name.to_owned(),
         partitions,
         replication,
-        cleanup: match is_compacted(name) {
-            true => Cleanup::Compact { max_lag_ms },
-            false => Cleanup::Keep,
+        cleanup: match name {
+            _ if is_compacted(name) => Cleanup::Compact { max_lag_ms },
+            DEAD_LETTERS => Cleanup::KeepErasable { max_lag_ms },
+            _ => Cleanup::Keep,
         },
         max_record_bytes,
     };

@@ -219,6 +219,28 @@ async fn compaction_erases_what_was_overwritten_from_the_file() {
     }
 }
 
+/// Forgotten means gone from the disk, not only from the tables.
+#[tokio::test]
+async fn a_head_that_is_forgotten_leaves_no_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await;
+    let value = |i: usize| format!("{i} {}", if i < 3_000 { "secret words" } else { "of no harm" });
+    let keyed = |i: usize| record("posts", "k", Some(&value(i)));
+    publish(&log, (0..7_000).map(keyed).collect()).await;
+    let extents = log.extents("posts").await.unwrap();
+    let (&partition, _) = extents.iter().find(|(_, extent)| extent.end > 0).unwrap();
+    log.forget("posts", &BTreeMap::from([(partition, 3_000)])).await.unwrap();
+    let left = all(&log, "posts").await;
+    let expected: Vec<_> =
+        (3_000..7_000).map(|i| (partition, i as i64, "k".to_owned(), Some(value(i)))).collect();
+    assert_eq!(left, expected);
+    for file in ["log.sqlite", "log.sqlite-wal"] {
+        let bytes = std::fs::read(folder.path().join(file)).unwrap();
+        let found = bytes.windows(12).any(|window| window == b"secret words");
+        assert!(!found, "{file} still holds it");
+    }
+}
+
 #[tokio::test]
 async fn what_was_overwritten_a_short_while_ago_stays() {
     let folder = tempfile::tempdir().unwrap();

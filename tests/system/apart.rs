@@ -157,6 +157,10 @@ impl<L: EventLog> EventLog for Apart<L> {
         self.log.extents(&self.there(topic)).await
     }
 
+    async fn forget(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        self.log.forget(&self.there(topic), before).await
+    }
+
     async fn offsets_at(
         &self,
         topic: &str,

@@ -20,6 +20,16 @@ pub trait Between: Clone + Send + Sync + 'static {
         records: Vec<Outgoing>,
     ) -> impl Future<Output = Vec<Result<Position, LogError>>> + Send;
 
+    /// Has `log` forget what it will.
+    fn forget<L: EventLog>(
+        &self,
+        log: &L,
+        topic: &str,
+        before: &BTreeMap<i32, i64>,
+    ) -> impl Future<Output = Result<(), LogError>> + Send {
+        log.forget(topic, before)
+    }
+
     /// What a consumer that has partitions hands out before what the log has for it.
     fn first(&self) -> Option<Delivery> {
         None
@@ -125,6 +135,10 @@ impl<L: EventLog, B: Between> EventLog for Tapped<L, B> {
 
     async fn extents(&self, topic: &str) -> Result<BTreeMap<i32, Extent>, LogError> {
         self.log.extents(topic).await
+    }
+
+    async fn forget(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        self.between.forget(&self.log, topic, before).await
     }
 
     async fn offsets_at(

@@ -68,6 +68,10 @@ impl EventLog for Nowhere {
         self.nothing_to_read()
     }
 
+    async fn forget(&self, _: &str, _: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        self.nothing_to_read()
+    }
+
     async fn offsets_at(&self, _: &str, _: Timestamp) -> Result<BTreeMap<i32, i64>, LogError> {
         self.nothing_to_read()
     }

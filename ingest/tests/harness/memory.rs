@@ -110,6 +110,10 @@ impl EventLog for MemoryLog {
         Ok([(0, Extent { earliest: 0, end })].into())
     }
 
+    async fn forget(&self, _: &str, _: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        unreachable!("a source forgets nothing")
+    }
+
     async fn offsets_at(&self, topic: &str, at: Timestamp) -> Result<BTreeMap<i32, i64>, LogError> {
         let count = |records: &[Record]| records.iter().filter(|one| one.appended < at).count();
         let before = self.look(topic, count);

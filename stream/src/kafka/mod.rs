@@ -158,6 +158,12 @@ impl EventLog for KafkaLog {
         self.query.extents(topic).await
     }
 
+    async fn forget(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        let extents = self.query.extents(topic).await?;
+        let heads = crate::log::heads(&self.address, topic, &extents, before)?;
+        self.topics.forget(topic, heads).await
+    }
+
     async fn offsets_at(
         &self,
         topic: &str,

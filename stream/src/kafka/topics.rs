@@ -10,11 +10,12 @@ use rdkafka::admin::{
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::config::Clients;
-use super::error::{fault, of_code};
+use super::error::{code, fault, of_code};
 use super::health::{Asking, Health};
 use super::query::{Query, TopicMeta};
 use crate::error::LogError;
@@ -41,6 +42,14 @@ fn declared(spec: &TopicSpec) -> Settings {
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", "-1".to_owned()),
             ("retention.bytes", "-1".to_owned()),
+        ]),
+        Cleanup::KeepErasable { max_lag_ms } => settings.extend([
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", "-1".to_owned()),
+            ("retention.bytes", "-1".to_owned()),
+            // What is forgotten stays on the disk while it shares a segment with what is not: with
+            // the last one, until that is closed. They are kept for ever, so not too many of them.
+            ("segment.ms", (max_lag_ms / 2).max(1).to_string()),
         ]),
         Cleanup::DeleteAfterMs(ms) => settings
             .extend([("cleanup.policy", "delete".to_owned()), ("retention.ms", ms.to_string())]),
@@ -265,6 +274,34 @@ impl Topics {
                 admin.alter_configs(&configs, options).await?.into_iter().zip(&altered)
             {
                 answer.map_err(|(_, code)| Refused::Topic(topic.clone(), code))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Has the leaders forget what stands before these offsets; they answer when the replicas that
+    /// are in sync have done so too.
+    pub(super) async fn forget(
+        &self,
+        topic: &str,
+        heads: BTreeMap<i32, i64>,
+    ) -> Result<(), LogError> {
+        if heads.is_empty() {
+            return Ok(());
+        }
+        let topic = topic.to_owned();
+        self.operate(async move |admin, options| {
+            let mut list = TopicPartitionList::with_capacity(heads.len());
+            for (partition, before) in heads {
+                list.add_partition_offset(&topic, partition, Offset::Offset(before))?;
+            }
+            let answers = admin.delete_records(&list, options).await?;
+            for answer in answers.elements() {
+                if let Err(error) = answer.error() {
+                    let code = code(&error).unwrap_or(Code::Unknown);
+                    return Err(Refused::Topic(topic, code));
+                }
             }
             Ok(())
         })

@@ -225,6 +225,21 @@ impl EventLog for SqliteLog {
         Ok(partitions.into_iter().map(|(number, at)| (number, at.extent)).collect())
     }
 
+    async fn forget(&self, topic: &str, before: &BTreeMap<i32, i64>) -> Result<(), LogError> {
+        let partitions = self.partitions(topic).await?;
+        let extents = partitions.iter().map(|(number, at)| (*number, at.extent)).collect();
+        let heads = crate::log::heads(&self.address, topic, &extents, before)?;
+        let heads = heads.into_iter().filter_map(|(number, before)| {
+            partitions.get(&number).map(|standing| (*standing, before))
+        });
+        let (heads, topic) = (heads.collect::<Vec<_>>(), topic.to_owned());
+        let (path, address) = (self.shared.path.clone(), self.address.clone());
+        off_thread(&self.address, move || {
+            cleaner::forget(&path, &topic, &heads).map_err(|failure| failure.at(&address))
+        })
+        .await?
+    }
+
     async fn offsets_at(
         &self,
         topic: &str,

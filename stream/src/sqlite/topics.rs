@@ -133,7 +133,7 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<TopicInfo>, Failure> {
 /// The settings in the words that Kafka has for them.
 fn settings(spec: &TopicSpec) -> BTreeMap<String, String> {
     let cleanup = match spec.cleanup {
-        Cleanup::Keep => {
+        Cleanup::Keep | Cleanup::KeepErasable { .. } => {
             vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", "-1".to_owned())]
         }
         Cleanup::DeleteAfterMs(ms) => {

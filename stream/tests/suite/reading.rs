@@ -96,3 +96,74 @@ async fn next_millisecond() -> Timestamp {
         tokio::task::yield_now().await;
     }
 }
+
+pub async fn a_head_that_is_forgotten_is_gone_for_every_reader(log: impl EventLog) {
+    let (topic, group) = (topic(&log, 2).await, unique("group"));
+    publish(&log, records(&topic, 0, 60)).await;
+    let before = log.extents(&topic).await.unwrap();
+    let end = before[&0].end;
+    assert!(end > 10, "{before:?}");
+    let first = Partition::new(topic.as_str(), 0);
+    let at = |offset| BTreeMap::from([(first.clone(), offset)]);
+    let mut reader = log.assign(&at(0), config(&group)).await.unwrap();
+    read(&mut reader, 3).await;
+    reader.commit(&at(3)).await.unwrap();
+    reader.close().await.unwrap();
+
+    log.forget(&topic, &BTreeMap::from([(0, 7)])).await.unwrap();
+    let left = BTreeMap::from([(0, Extent { earliest: 7, end }), (1, before[&1])]);
+    assert_eq!(log.extents(&topic).await.unwrap(), left);
+    // Once more, or less, changes nothing.
+    log.forget(&topic, &BTreeMap::from([(0, 7)])).await.unwrap();
+    log.forget(&topic, &BTreeMap::from([(0, 2), (1, -1)])).await.unwrap();
+    assert_eq!(log.extents(&topic).await.unwrap(), left);
+    let long_ago = Timestamp::now() - Duration::from_secs(3600);
+    assert_eq!(log.offsets_at(&topic, long_ago).await.unwrap()[&0], 7);
+
+    let mut reader = log.assign(&at(0), config("")).await.unwrap();
+    let got = read(&mut reader, end as usize - 7).await;
+    let offsets: Vec<_> = got.iter().map(|record| record.position.offset).collect();
+    assert_eq!(offsets, (7..end).collect::<Vec<_>>());
+    let error = reader.seek(&first, 6).await.unwrap_err();
+    assert!(matches!(error, LogError::OutOfRange { offset: 6, earliest: 7, .. }), "{error:?}");
+    reader.close().await.unwrap();
+    // A group that was not so far is told, and goes on.
+    let mut live = log.subscribe(&[&topic], config(&group)).await.unwrap();
+    let (mut told, mut came) = (None, None);
+    while told.is_none() || came.is_none() {
+        match live.next(100, PATIENCE).await.unwrap() {
+            Delivery::Trouble(LogError::OutOfRange { partition: 0, offset, earliest, .. }) => {
+                told = Some((offset, earliest));
+            }
+            Delivery::Records(records) => {
+                let mut here = records.iter().filter(|one| one.position.partition == 0);
+                came = came.or(here.next().map(|one| one.position.offset));
+            }
+            Delivery::Assigned(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((told, came), (Some((3, 7)), Some(7)));
+    live.close().await.unwrap();
+
+    let past = log.forget(&topic, &BTreeMap::from([(0, end + 1)])).await.unwrap_err();
+    assert!(matches!(past, LogError::OutOfRange { .. }), "{past:?}");
+    let missing = log.forget(&topic, &BTreeMap::from([(9, 1)])).await.unwrap_err();
+    assert!(matches!(missing, LogError::MissingTopic { .. }), "{missing:?}");
+    assert_eq!(log.extents(&topic).await.unwrap(), left, "nothing is done of what is refused");
+    log.forget(&topic, &BTreeMap::from([(0, end)])).await.unwrap();
+    assert_eq!(log.extents(&topic).await.unwrap()[&0], Extent { earliest: end, end });
+    let next = publish(&log, records(&topic, 60, 40)).await;
+    assert!(next.iter().any(|at| (at.partition, at.offset) == (0, end)), "{next:?}");
+}
+
+pub async fn a_compacted_topic_forgets_no_head(log: impl EventLog) {
+    let name = unique("compacted");
+    let cleanup = Cleanup::Compact { max_lag_ms: 3_600_000 };
+    let spec = TopicSpec { cleanup, ..spec(&name, 1) };
+    log.apply_topics(&[spec], false).await.unwrap();
+    publish(&log, records(&name, 0, 5)).await;
+    let error = log.forget(&name, &BTreeMap::from([(0, 3)])).await.unwrap_err();
+    assert!(matches!(error, LogError::Fatal { .. }), "{error:?}");
+    assert_eq!(log.extents(&name).await.unwrap()[&0], Extent { earliest: 0, end: 5 });
+}

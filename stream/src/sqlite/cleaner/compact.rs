@@ -66,7 +66,7 @@ pub(super) fn compact(
     let doomed: i64 =
         connection.query_row("SELECT count(*) FROM temp.doomed", [], |row| row.get(0))?;
     if doomed > 0 {
-        rewrite(connection, at.id)?;
+        rewrite(connection, at.id, 0)?;
     }
     connection.execute("UPDATE partitions SET clean = ?2 WHERE id = ?1", (at.id, clean))?;
     Ok(doomed as usize)
@@ -130,15 +130,33 @@ fn mark(
     Ok(())
 }
 
-/// Puts a table without the doomed in the place of the partition's own.
-fn rewrite(connection: &mut Connection, id: i64) -> Result<(), Failure> {
+/// Erases what stands before the offset `before`; returns how many records that was. The whole table
+/// goes for it, as in compaction: nothing of it may be left in the space between records.
+pub(super) fn behead(
+    connection: &mut Connection,
+    at: Standing,
+    before: i64,
+) -> Result<usize, Failure> {
+    connection.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS doomed (offset INTEGER PRIMARY KEY);
+         DELETE FROM temp.doomed;",
+    )?;
+    let count = format!("SELECT count(*) FROM {} WHERE offset < ?1", records_table(at.id));
+    let erased: i64 = connection.query_row(&count, [before], |row| row.get(0))?;
+    rewrite(connection, at.id, before)?;
+    Ok(erased as usize)
+}
+
+/// Puts a table without the doomed, and without what stands before `earliest`, in the place of the
+/// partition's own.
+fn rewrite(connection: &mut Connection, id: i64, earliest: i64) -> Result<(), Failure> {
     let (table, copy, old) = (records_table(id), format!("{COPY}{id}"), format!("{OLD}{id}"));
     create_table(connection, &copy)?;
     let insert = format!(
         "INSERT INTO {copy} SELECT * FROM {table}
          WHERE offset >= ?1 AND offset < ?2 AND offset NOT IN (SELECT offset FROM temp.doomed)"
     );
-    let mut from = 0;
+    let mut from = earliest;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end: i64 = transaction
@@ -151,6 +169,10 @@ fn rewrite(connection: &mut Connection, id: i64) -> Result<(), Failure> {
             transaction.execute_batch(&format!(
                 "ALTER TABLE {table} RENAME TO {old}; ALTER TABLE {copy} RENAME TO {table};"
             ))?;
+            transaction.execute(
+                "UPDATE partitions SET earliest = ?2 WHERE id = ?1 AND earliest < ?2",
+                (id, earliest),
+            )?;
         }
         transaction.commit()?;
         if upto == end {

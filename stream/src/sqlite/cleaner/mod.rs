@@ -4,7 +4,7 @@ mod compact;
 
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
@@ -25,6 +25,9 @@ const EVERY: Duration = Duration::from_secs(300);
 const STEP: i64 = 2_000;
 /// One process at a time cleans; its seat is taken as a group's is.
 const SEAT: &str = "cleaner of this log";
+/// How long who must erase something now waits for the seat, and how often it asks.
+const SEAT_PATIENCE: Duration = Duration::from_secs(10);
+const SEAT_ASKED_EVERY: Duration = Duration::from_millis(20);
 
 /// The thread that cleans; it ends when this is dropped.
 pub(super) struct Cleaner {
@@ -69,7 +72,7 @@ pub(super) fn clean(path: &Path, now: Timestamp) -> Result<usize, Failure> {
     for topic in topics::load(&connection)?.into_values() {
         for standing in reader::partitions(&connection, &topic.name)?.into_values() {
             erased += match topic.spec.cleanup {
-                Cleanup::Keep => 0,
+                Cleanup::Keep | Cleanup::KeepErasable { .. } => 0,
                 Cleanup::DeleteAfterMs(age) => {
                     let oldest = now.as_millisecond().saturating_sub_unsigned(age);
                     retain(&mut connection, standing, oldest)?
@@ -80,12 +83,51 @@ pub(super) fn clean(path: &Path, now: Timestamp) -> Result<usize, Failure> {
             };
         }
     }
+    tell(&connection, erased)?;
+    Ok(erased)
+}
+
+/// Erases from these partitions of a topic what stands before these offsets.
+pub(super) fn forget(path: &Path, topic: &str, heads: &[(Standing, i64)]) -> Result<(), Failure> {
+    let _seat = seat(path)?;
+    let mut connection = schema::open(path, Purpose::Clean)?;
+    let topics = topics::load(&connection)?;
+    if let Some(Cleanup::Compact { .. }) = topics.get(topic).map(|topic| &topic.spec.cleanup) {
+        let reason = format!("topic {topic} is compacted: no head of it can be forgotten");
+        return Err(LogError::Fatal { address: super::address(path), reason }.into());
+    }
+    compact::finish_interrupted(&mut connection)?;
+    let mut erased = 0;
+    for (standing, before) in heads {
+        erased += compact::behead(&mut connection, *standing, *before)?;
+    }
+    tell(&connection, erased)
+}
+
+/// The cleaner's seat; waits for it, but not for long.
+fn seat(path: &Path) -> Result<seat::Seat, LogError> {
+    let (folder, who) = (seat::folder(path), format!("process {}", std::process::id()));
+    let deadline = Instant::now() + SEAT_PATIENCE;
+    loop {
+        if let Some(seat) = seat::take(&folder, SEAT, &who)? {
+            return Ok(seat);
+        }
+        if Instant::now() >= deadline {
+            let by = seat::occupant(&folder, SEAT).unwrap_or_default();
+            let reason = format!("it is being cleaned by {by}");
+            return Err(LogError::Transient { address: super::address(path), reason });
+        }
+        std::thread::sleep(SEAT_ASKED_EVERY);
+    }
+}
+
+fn tell(connection: &Connection, erased: usize) -> Result<(), Failure> {
     if erased > 0 {
         metrics::cleaned(erased);
         // What was erased must leave the write-ahead log too. Busy readers only put that off.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     }
-    Ok(erased)
+    Ok(())
 }
 
 /// Deletes what was appended before `oldest`.
