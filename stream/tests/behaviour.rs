@@ -53,7 +53,9 @@ on_every_log! {
     reading:
         an_assignment_leaves_groups_alone,
         an_assignment_past_the_end_is_refused,
-        extents_and_times_tell_where_records_are;
+        extents_and_times_tell_where_records_are,
+        a_head_that_is_forgotten_is_gone_for_every_reader,
+        a_compacted_topic_forgets_no_head;
     lag:
         counts_what_a_group_has_not_committed,
         finds_groups_by_itself_and_forgets_none_of_its_topics;
@@ -63,7 +65,10 @@ on_every_log! {
         what_fails_again_is_told_and_open_again,
         a_redrive_that_dies_before_it_marks_loses_nothing,
         what_was_too_large_for_a_letter_is_read_from_its_origin,
-        what_never_was_in_the_log_is_read_again;
+        what_never_was_in_the_log_is_read_again,
+        letters_keep_their_names_when_some_lose_their_content,
+        who_reads_while_letters_move_is_told,
+        a_letter_without_room_for_its_name_keeps_what_it_holds;
     topics:
         are_applied_once_and_listed,
         with_other_partitions_are_left_alone;

@@ -1,8 +1,11 @@
 //! Which letters are meant.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::story::{Letter, LetterId};
+use crate::log::Extent;
 
 /// What stands for the topic of a letter that never was in the log.
 pub(super) const NO_TOPIC: &str = "-";
@@ -45,6 +48,14 @@ impl Filter {
             && one_of(&self.keys, &letter.key().unwrap_or_default())
             && self.from.is_none_or(|from| story.time >= from)
             && self.to.is_none_or(|to| story.time < to)
+    }
+
+    /// Whether each letter that is named still stands where it stood first. Of others only the name
+    /// tells where that was.
+    pub(super) fn are_held(&self, extents: &BTreeMap<i32, Extent>) -> bool {
+        self.ids
+            .iter()
+            .all(|id| extents.get(&id.partition).is_some_and(|extent| id.offset >= extent.earliest))
     }
 
     /// Where letters that fit can stand in a partition: everywhere, or from the first to behind
@@ -135,5 +146,11 @@ mod tests {
         assert_eq!(named.range(2, 0, 50), (50, 50));
         assert_eq!(named.range(0, 0, 50), (50, 50));
         assert_eq!(Filter::default().range(0, 2, 50), (2, 50));
+        for (earliest, held) in [(0, true), (3, true), (4, false)] {
+            let extents = (1..3).map(|n| (n, Extent { earliest, end: 100 })).collect();
+            assert_eq!(named.are_held(&extents), held, "{earliest}");
+            assert!(Filter::default().are_held(&extents));
+        }
+        assert!(!named.are_held(&BTreeMap::new()));
     }
 }

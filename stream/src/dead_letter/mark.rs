@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::bits::Bits;
 use super::story::LetterId;
 use super::{BY, MARK, OF, TIME};
 use crate::event::Headers;
@@ -27,13 +28,6 @@ impl Deed {
         match self {
             Self::Redriven => "redriven",
             Self::Dropped => "dropped",
-        }
-    }
-
-    fn bit(self) -> u8 {
-        match self {
-            Self::Redriven => 1,
-            Self::Dropped => 2,
         }
     }
 }
@@ -72,53 +66,32 @@ impl Mark {
     }
 }
 
-/// What was done with each of many letters: two bits a record of the topic, so that a million
-/// letters take a quarter of a megabyte. The order in which marks are added does not matter.
+/// What was done with each of many letters: two bits a letter. The order in which marks are added
+/// does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    partitions: BTreeMap<i32, Bits>,
-}
-
-#[derive(Clone, Debug)]
-struct Bits {
-    extent: Extent,
-    /// Four letters a byte, from the extent's earliest on; as long as the last mark needs.
-    bits: Vec<u8>,
+    redriven: Bits,
+    dropped: Bits,
 }
 
 impl Marks {
     /// None yet, of a topic that holds this.
     pub fn new(extents: &BTreeMap<i32, Extent>) -> Self {
-        let bits = |extent: &Extent| Bits { extent: *extent, bits: Vec::new() };
-        Self {
-            partitions: extents.iter().map(|(number, extent)| (*number, bits(extent))).collect(),
-        }
+        Self { redriven: Bits::new(extents), dropped: Bits::new(extents) }
     }
 
-    /// Notes a mark. One of a letter that the topic does not hold says nothing.
+    /// Notes a mark. One of a letter that the topic never had says nothing.
     pub fn add(&mut self, of: LetterId, deed: Deed) {
-        let Some(partition) = self.partitions.get_mut(&of.partition) else { return };
-        let Some((byte, shift)) = partition.place(of.offset) else { return };
-        if byte >= partition.bits.len() {
-            partition.bits.resize(byte + 1, 0);
-        }
-        partition.bits[byte] |= deed.bit() << shift;
+        match deed {
+            Deed::Redriven => self.redriven.set(of),
+            Deed::Dropped => self.dropped.set(of),
+        };
     }
 
     /// What was done with a letter. One that was redriven and dropped has been redriven.
     pub fn of(&self, id: LetterId) -> Option<Deed> {
-        let partition = self.partitions.get(&id.partition)?;
-        let (byte, shift) = partition.place(id.offset)?;
-        let bits = partition.bits.get(byte)? >> shift;
-        [Deed::Redriven, Deed::Dropped].into_iter().find(|deed| bits & deed.bit() != 0)
-    }
-}
-
-impl Bits {
-    fn place(&self, offset: i64) -> Option<(usize, u32)> {
-        let Extent { earliest, end } = self.extent;
-        let at = usize::try_from(offset.checked_sub(earliest)?).ok()?;
-        (offset < end).then(|| (at / 4, (at % 4 * 2) as u32))
+        let done = [(Deed::Redriven, &self.redriven), (Deed::Dropped, &self.dropped)];
+        done.into_iter().find(|(_, letters)| letters.has(id)).map(|(deed, _)| deed)
     }
 }
 
@@ -145,7 +118,7 @@ mod tests {
             };
             for (id, deed) in marks.iter().map(mark) {
                 kept.add(id, deed);
-                if id.partition < 2 && (earliest..31).contains(&id.offset) {
+                if id.partition < 2 && (0..31).contains(&id.offset) {
                     let known = model.entry(id).or_insert(deed);
                     *known = deed.min(*known);
                 }
@@ -159,17 +132,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_million_letters_take_a_quarter_of_a_megabyte() {
-        let extents = BTreeMap::from([(0, Extent { earliest: 5, end: 1_000_005 })]);
-        let mut marks = Marks::new(&extents);
-        let id = |offset| LetterId { partition: 0, offset };
-        marks.add(id(1_000_004), Deed::Dropped);
-        marks.add(id(i64::MAX), Deed::Dropped);
-        marks.add(id(i64::MIN), Deed::Dropped);
-        assert_eq!(marks.partitions[&0].bits.len(), 250_000);
-        assert_eq!(marks.of(id(1_000_004)), Some(Deed::Dropped));
     }
 }

@@ -1,24 +1,28 @@
-//! The letters of a log, in memory that does not grow with them: the topic is read twice, once for
-//! its marks, of which two bits a record are kept, and once for the letters themselves.
+//! The letters of a log, in memory that hardly grows with them: the topic is read twice, once for
+//! its marks, of which two bits a letter are kept, and once for the letters themselves, of which
+//! one bit tells that a letter was seen: what comes again under its name is a copy of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::bits::Bits;
 use super::deliver::deliver;
 use super::filter::Filter;
 use super::mark::{Deed, Mark, Marks};
+use super::rewrite::name_of;
 use super::story::{Letter, LetterId};
 use crate::error::LogError;
-use crate::log::{ConsumerConfig, EventConsumer, EventLog, Extent, Outgoing, Partition};
+use crate::log::{ConsumerConfig, EventLog, Extent, Outgoing, Partition};
 use crate::range::RangeReader;
 use crate::topic::DEAD_LETTERS;
 
 /// Records taken at a time.
-const TAKE: usize = 500;
+pub(super) const TAKE: usize = 500;
 /// Bytes fetched ahead.
 const PREFETCH_BYTES: usize = 4 << 20;
 /// Marks that are published together.
@@ -74,17 +78,21 @@ impl<L: EventLog> DeadLetters<L> {
         Ok(marks)
     }
 
-    /// The marks of these letters, in the order of the topic.
+    /// The marks of these letters, in the order in which they were made.
     ///
     /// # Errors
     /// When the topic is not there, or can't be read.
     pub async fn history(&self, ids: &[LetterId]) -> Result<Vec<Mark>, LogError> {
         let (extents, mut marks) = (self.extents().await?, Vec::new());
+        let mut seen = Bits::new(&extents);
         let mut reader = self.reader(&extents, |_, from, to| (from, to)).await?;
         while let Some(records) = reader.next(TAKE).await? {
-            let found = records.iter().filter_map(|record| Mark::of(&record.headers));
-            marks.extend(found.filter(|mark| ids.contains(&mark.of)));
+            for record in records {
+                let mark = Mark::of(&record.headers).filter(|mark| ids.contains(&mark.of));
+                marks.extend(mark.filter(|_| seen.set(name_of(&record))));
+            }
         }
+        marks.sort_by_key(|mark| mark.time);
         Ok(marks)
     }
 
@@ -92,7 +100,7 @@ impl<L: EventLog> DeadLetters<L> {
     ///
     /// # Errors
     /// When the topic is not there, or can't be read.
-    pub async fn read(&self, filter: Filter) -> Result<Letters<L::Consumer>, LogError> {
+    pub async fn read(&self, filter: Filter) -> Result<Letters<L>, LogError> {
         let extents = self.extents().await?;
         let marks = self.marks(&extents).await?;
         self.between(&extents, filter, marks).await
@@ -104,12 +112,18 @@ impl<L: EventLog> DeadLetters<L> {
         extents: &BTreeMap<i32, Extent>,
         filter: Filter,
         marks: Marks,
-    ) -> Result<Letters<L::Consumer>, LogError> {
-        let reader = self.reader(extents, |number, from, to| filter.range(number, from, to));
-        Ok(Letters { reader: reader.await?, marks, filter, strangers: 0 })
+    ) -> Result<Letters<L>, LogError> {
+        let named = filter.are_held(extents);
+        let reader = self.reader(extents, |number, from, to| match named {
+            true => filter.range(number, from, to),
+            false => (from, to),
+        });
+        let (reader, seen) = (reader.await?, Bits::new(extents));
+        let (letters, began) = (self.clone(), extents.clone());
+        Ok(Letters { letters, began, reader, marks, seen, filter, strangers: 0 })
     }
 
-    async fn reader(
+    pub(super) async fn reader(
         &self,
         extents: &BTreeMap<i32, Extent>,
         part: impl Fn(i32, i64, i64) -> (i64, i64),
@@ -180,36 +194,67 @@ pub(super) fn reader_config() -> ConsumerConfig {
 }
 
 /// Letters under way, each partition's in order.
-#[derive(Debug)]
-pub struct Letters<C> {
-    reader: RangeReader<C>,
+pub struct Letters<L: EventLog> {
+    letters: DeadLetters<L>,
+    /// What the topic held when the reading began.
+    began: BTreeMap<i32, Extent>,
+    reader: RangeReader<L::Consumer>,
     marks: Marks,
+    seen: Bits,
     filter: Filter,
     strangers: u64,
 }
 
-impl<C: EventConsumer> Letters<C> {
+impl<L: EventLog> fmt::Debug for Letters<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letters").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl<L: EventLog> Letters<L> {
     /// The next letters, never none; nothing at the end.
     ///
     /// # Errors
-    /// When the log can't be read.
+    /// When the log can't be read; also when letters were said again elsewhere meanwhile, so that
+    /// some may not have come.
     pub async fn next(&mut self) -> Result<Option<Vec<Letter>>, LogError> {
-        while let Some(records) = self.reader.next(TAKE).await? {
+        loop {
+            let records = match self.reader.next(TAKE).await {
+                Err(LogError::OutOfRange { .. }) => return Err(self.moved()),
+                records => records?,
+            };
+            let Some(records) = records else { break };
             let mut letters = Vec::new();
             for record in records {
-                let is_mark = Mark::of(&record.headers).is_some();
+                if Mark::of(&record.headers).is_some() || !self.seen.set(name_of(&record)) {
+                    continue;
+                }
                 let Some(mut letter) = Letter::of(record) else {
-                    self.strangers += u64::from(!is_mark);
+                    self.strangers += 1;
                     continue;
                 };
-                letter.done = self.marks.of(letter.id);
+                let erased = || letter.is_erased().then_some(Deed::Dropped);
+                letter.done = self.marks.of(letter.id).or_else(erased);
                 letters.extend(self.filter.fits(&letter).then_some(letter));
             }
             if !letters.is_empty() {
                 return Ok(Some(letters));
             }
         }
-        Ok(None)
+        let now = self.letters.extents().await?;
+        let earliest = |extents: &BTreeMap<i32, Extent>, number: &i32| {
+            extents.get(number).map(|extent| extent.earliest)
+        };
+        match self.began.keys().all(|at| earliest(&now, at) <= earliest(&self.began, at)) {
+            true => Ok(None),
+            false => Err(self.moved()),
+        }
+    }
+
+    fn moved(&self) -> LogError {
+        let reason = "letters were said again without what had to be removed while they were read; \
+                      read them once more";
+        LogError::Transient { address: self.letters.log.address(), reason: reason.to_owned() }
     }
 
     /// How many records so far were neither letters nor marks.

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::mark::Deed;
+use super::rewrite::name_of;
 use super::{
-    ATTEMPTS, CUT, ERROR, GROUP, MARK, OFFSET, OURS, PARTITION, REASON, REDRIVE, TIME, TOPIC,
+    ATTEMPTS, CUT, ERROR, GROUP, MARK, OFFSET, OURS, PARTITION, REASON, REDRIVE, TIME, TOPIC, TYPE,
 };
 use crate::event::Headers;
 use crate::log::{Outgoing, Position, Record};
@@ -60,7 +61,7 @@ impl Story {
     }
 }
 
-/// Where a letter stands in its topic: its name, written `<partition>@<offset>`.
+/// Where a letter stood first in its topic: its name, written `<partition>@<offset>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId {
     /// The partition's number.
@@ -98,7 +99,7 @@ impl Serialize for LetterId {
 /// A letter as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Where it stands.
+    /// Its name, which it keeps where it is said again.
     pub id: LetterId,
     /// What it tells.
     pub story: Story,
@@ -116,13 +117,12 @@ impl Letter {
             return None;
         }
         let story = Story::of(&record.headers)?;
-        let Position { partition, offset, .. } = record.position;
-        Some(Self { id: LetterId { partition, offset }, story, done: None, record })
+        Some(Self { id: name_of(&record), story, done: None, record })
     }
 
     /// The `ce_type` of what was given up, where it has one.
     pub fn kind(&self) -> Option<&str> {
-        self.record.headers.text("ce_type")
+        self.record.headers.text(TYPE)
     }
 
     /// The key, as text.
@@ -158,8 +158,8 @@ impl Letter {
 
     /// `outgoing`, telling that it is redriven from this letter.
     pub(super) fn redriven(&self, mut outgoing: Outgoing) -> Outgoing {
-        outgoing.headers.retain(|name| !name.starts_with(OURS) && name != REDRIVE);
-        outgoing.headers.push(REDRIVE, self.id.to_string());
+        outgoing.headers.retain(|name| !name.starts_with(OURS));
+        outgoing.headers.set(REDRIVE, self.id.to_string());
         outgoing
     }
 }

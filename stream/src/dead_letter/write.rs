@@ -2,8 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::rewrite::Gone;
 use super::story::Reason;
-use super::{ATTEMPTS, CUT, ERROR, GROUP, OFFSET, OURS, PARTITION, REASON, TIME, TOPIC};
+use super::{
+    ATTEMPTS, CUT, ERASED, ERROR, GROUP, OFFSET, OURS, PARTITION, REASON, REDRIVE, TIME, TOPIC,
+    TYPE,
+};
 use crate::event::Headers;
 use crate::log::{Outgoing, Position, Record};
 use crate::topic::DEAD_LETTERS;
@@ -44,6 +48,19 @@ pub fn shortened(mut letter: Outgoing) -> Option<Outgoing> {
     letter.key = None;
     letter.headers.retain(|name| name.starts_with(OURS));
     (letter.size() < whole).then_some(letter)
+}
+
+/// What is left of a letter whose content must go: its key and story, without what its record was
+/// made of. Also an error may quote that.
+pub(super) fn erased(mut letter: Outgoing, gone: &Gone) -> Outgoing {
+    letter.value = None;
+    letter.headers.retain(|name| {
+        let of_record = !name.starts_with(OURS) && ![TYPE, REDRIVE].contains(&name);
+        !of_record && name != CUT
+    });
+    letter.headers.set(ERROR, &gone.why);
+    letter.headers.set(ERASED, &gone.event);
+    letter
 }
 
 fn push_reason(headers: &mut Headers, why: &Reason, now: Timestamp) {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bowerbird_stream::LogError;
 use bowerbird_stream::dead_letter::{
-    self, Counts, DeadLetters, Deed, Discarded, Filter, LetterId, REDRIVE, Reason, Redrive,
+    self, Counts, DeadLetters, Deed, Discarded, Filter, Gone, LetterId, REDRIVE, Reason, Redrive,
     Redriven,
 };
 use bowerbird_testbed::log::Tapped;
@@ -307,4 +308,181 @@ pub async fn what_never_was_in_the_log_is_read_again(log: impl EventLog) {
     cancel.cancel();
     bed.letters.redrive(&mut done, &how(), |_| Ok(Vec::new()), |_| {}, &cancel).await.unwrap();
     assert!(done.stopped && done.letters == 0, "{done:?}");
+}
+
+/// Says all letters again up to the last of `erased`, without the content of those; then the heads
+/// are forgotten, unless it dies before that.
+async fn rewritten<L: EventLog>(bed: &Bed<L>, erased: &[&str], dies: bool) {
+    let mut heads = BTreeMap::new();
+    let goes = |record: &Record| {
+        let key = record.key.as_deref().unwrap_or_default();
+        record.value.is_some() && erased.iter().any(|goes| goes.as_bytes() == key)
+    };
+    let mut reader = bed.letters.records(&BTreeMap::new()).await.unwrap();
+    while let Some(records) = reader.next(100).await.unwrap() {
+        for Position { partition, offset, .. } in
+            records.iter().filter(|record| goes(record)).map(|record| &record.position)
+        {
+            heads.insert(*partition, offset + 1);
+        }
+    }
+    let mut rewriting = bed.letters.rewrite(heads).await.unwrap();
+    while let Some(records) = rewriting.next().await.unwrap() {
+        let gone = |record: &Record| {
+            let gone = Gone { event: "asked".to_owned(), why: "removed".to_owned() };
+            goes(record).then_some(gone)
+        };
+        let all = records.into_iter().map(|record| (record.clone(), gone(&record))).collect();
+        rewriting.say(all).await.unwrap();
+    }
+    if !dies {
+        rewriting.forget().await.unwrap();
+    }
+}
+
+/// What the topic holds of this key.
+async fn values<L: EventLog>(bed: &Bed<L>, key: &str) -> Vec<Option<Bytes>> {
+    let (mut reader, mut values) =
+        (bed.letters.records(&BTreeMap::new()).await.unwrap(), Vec::new());
+    while let Some(records) = reader.next(100).await.unwrap() {
+        let of_key = records.into_iter().filter(|one| one.key.as_deref() == Some(key.as_bytes()));
+        let letters = of_key.filter(|one| one.headers.get(dead_letter::REASON).is_some());
+        values.extend(letters.map(|letter| letter.value));
+    }
+    values
+}
+
+pub async fn letters_keep_their_names_when_some_lose_their_content(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let keys: Vec<String> = (0..20).map(|n| format!("key-{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let names = bed.give_up(&keys, "payload").await;
+    let stranger = record(&bed.letters_topic, "key-3", "hello");
+    publish(&bed.log, vec![stranger]).await;
+    let mut keyless = record("", "", "{broken");
+    keyless.key = None;
+    let keyless = dead_letter::of_source(keyless, &why("not-json"), Timestamp::now());
+    let keyless = ids(&publish(&bed.log, vec![bed.addressed(keyless)]).await)[0];
+    let named = |n: usize| Filter { ids: vec![names[n]], done: true, ..Filter::default() };
+    let drop = async |filter: Filter| {
+        let (mut done, cancel) = (Discarded::default(), CancellationToken::new());
+        bed.letters.discard(&mut done, filter, "ada", false, |_| {}, &cancel).await.unwrap();
+        done.letters
+    };
+    assert_eq!(drop(named(2)).await, 1);
+    assert_eq!(bed.redrive(&Redrive { filter: named(5), ..how() }).await.letters, 1);
+
+    // What everybody sees, but for where it stands and what went.
+    let told = async || {
+        let mut reading =
+            bed.letters.read(Filter { done: true, ..Filter::default() }).await.unwrap();
+        let mut all = BTreeMap::new();
+        while let Some(page) = reading.next().await.unwrap() {
+            for letter in page {
+                let told = (letter.done, letter.record.value.clone(), letter.story.time);
+                assert_eq!(all.insert(letter.id, told), None, "{} comes once", letter.id);
+            }
+        }
+        (all, reading.strangers())
+    };
+    let marks = async || bed.letters.history(&[names[1], names[2], names[5]]).await.unwrap();
+    let (before, marks_before) = (told().await, marks().await);
+    assert_eq!((before.0.len(), before.1, marks_before.len()), (21, 1, 2));
+
+    // Killed before the heads are forgotten, again and again: there are more copies, and nothing
+    // else is seen.
+    for _ in 0..2 {
+        rewritten(&bed, &["key-1", "key-5"], true).await;
+        let (now, strangers) = told().await;
+        assert_eq!((now.len(), strangers), (21, 1));
+        let changed = before.0.iter().filter(|(id, told)| now[*id] != **told);
+        let changed: Vec<_> = changed.map(|(id, _)| *id).collect();
+        assert_eq!(changed, [names[1]], "its mark is there already");
+    }
+    // Others work with the letters meanwhile: their names are those that they had.
+    assert_eq!(drop(named(7)).await, 1);
+    rewritten(&bed, &["key-1", "key-5", "key-9"], false).await;
+    let (now, strangers) = told().await;
+    assert_eq!((now.len(), strangers), (21, 1));
+    for (n, name) in names.iter().enumerate() {
+        let (done, value, time) = &now[name];
+        let gone = [1, 5, 9].contains(&n);
+        let expected = match n {
+            5 => Some(Deed::Redriven),
+            1 | 2 | 7 | 9 => Some(Deed::Dropped),
+            _ => None,
+        };
+        assert_eq!((*done, value.is_none(), *time), (expected, gone, before.0[name].2), "{n}");
+        let held = values(&bed, keys[n]).await;
+        assert!(!held.is_empty() && held.iter().all(|value| value.is_none() == gone), "{n}");
+    }
+    assert_eq!(now[&keyless], before.0[&keyless]);
+    let told_marks: Vec<_> =
+        marks().await.into_iter().map(|mark| (mark.of, mark.deed, mark.by)).collect();
+    let by = |by: &str| by.to_owned();
+    assert!(told_marks.contains(&(names[2], Deed::Dropped, by("ada"))), "{told_marks:?}");
+    assert!(told_marks.contains(&(names[5], Deed::Redriven, by("ada"))), "{told_marks:?}");
+    assert!(told_marks.contains(&(names[1], Deed::Dropped, by("removal asked"))), "{told_marks:?}");
+
+    // A name leads to its letter wherever that stands now, and what is left of one goes nowhere.
+    for n in [0, 1, 19] {
+        let found = bed.read(named(n)).await;
+        assert_eq!((found.len(), found[0].id), (1, names[n]));
+        assert_eq!((found[0].is_erased(), found[0].key().as_deref()), (n == 1, Some(keys[n])));
+    }
+    assert_eq!(bed.redrive(&Redrive { filter: named(1), ..how() }).await.letters, 0);
+    assert_eq!(bed.redrive(&Redrive { filter: named(0), ..how() }).await.letters, 1);
+    assert_eq!(bed.standing().await["key-0"], (2, 1));
+    assert_eq!(told().await.0[&names[0]].0, Some(Deed::Redriven));
+
+    // Nobody forgets what was not said again.
+    let heads = bed.letters.extents().await.unwrap();
+    let heads = heads.into_iter().map(|(number, extent)| (number, extent.end)).collect();
+    let mut rewriting = bed.letters.rewrite(heads).await.unwrap();
+    rewriting.next().await.unwrap().unwrap();
+    assert!(matches!(rewriting.forget().await, Err(LogError::Fatal { .. })));
+    assert_eq!(told().await.0.len(), 21);
+}
+
+pub async fn who_reads_while_letters_move_is_told(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    bed.give_up(&["a", "b", "c"], "payload").await;
+    let mut reading = bed.letters.read(Filter::default()).await.unwrap();
+    rewritten(&bed, &["a"], false).await;
+    let told = loop {
+        match reading.next().await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(told, Err(LogError::Transient { .. })), "{told:?}");
+    assert_eq!(bed.open().await.len(), 2);
+}
+
+pub async fn a_letter_without_room_for_its_name_keeps_what_it_holds(log: impl EventLog) {
+    let bed = Bed::new(log).await;
+    let most = spec("", 1).max_record_bytes as usize;
+    let mut full = record("", "b", "");
+    full = dead_letter::of_source(full, &why("not-json"), Timestamp::now());
+    full.value = Some(vec![b'x'; most - full.size()].into());
+    let value = full.value.clone();
+    let full = ids(&publish(&bed.log, vec![bed.addressed(full)]).await)[0];
+    // It stands before one that must go, in the same partition.
+    let erased = bed.give_up(&["b"], "payload").await[0];
+    assert_eq!(full.partition, erased.partition);
+    let named = |id| Filter { ids: vec![id], done: true, ..Filter::default() };
+    let mut rewriting =
+        bed.letters.rewrite(BTreeMap::from([(erased.partition, erased.offset + 1)])).await.unwrap();
+    while let Some(records) = rewriting.next().await.unwrap() {
+        let gone = |record: &Record| {
+            let gone = Gone { event: "asked".to_owned(), why: "removed".to_owned() };
+            (record.position.offset == erased.offset).then_some(gone)
+        };
+        let all = records.into_iter().map(|record| (record.clone(), gone(&record))).collect();
+        rewriting.say(all).await.unwrap();
+    }
+    rewriting.forget().await.unwrap();
+    let kept = bed.read(named(full)).await.remove(0);
+    assert_eq!((&kept.record.value, kept.is_cut(), kept.done), (&value, false, None));
+    assert!(bed.read(named(erased)).await.remove(0).is_erased());
 }
