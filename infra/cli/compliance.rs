@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bowerbird_sink::compliance::{self, Outstanding, Swept, keep};
+use bowerbird_sink::compliance::letters::{Looked, Unlooked};
+use bowerbird_sink::compliance::{self, Outstanding, Swept, keep, letters};
 use bowerbird_sink::projections::fill;
 use bowerbird_sink::{Generations, Projection};
 use bowerbird_store::AnyStore;
@@ -30,7 +31,8 @@ const ROLE: &str = "compliance";
 pub enum Arguments {
     /// What of the platform's notices has not been done yet; exit 1 if something is late
     Status,
-    /// Carry notices about users to their posts now, as a running sink does by itself
+    /// Carry notices about users to their posts now, and take what was removed from dead letters, as
+    /// a running sink does by itself
     Apply(Apply),
     /// The ids that a batch compliance job is asked about, one a line
     ExportIds(ExportIds),
@@ -74,9 +76,12 @@ struct Status {
     waiting_for_sink: u64,
     #[serde(flatten)]
     outstanding: Outstanding,
+    /// What nobody has looked at of dead letters and of notices that may be about them.
+    dead_letters: Unlooked,
     /// Whether that is longer than the platform gives.
     late: bool,
     last_sweep: Option<Swept>,
+    last_look_at_dead_letters: Option<Looked>,
 }
 
 async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
@@ -87,18 +92,36 @@ async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
     let outstanding =
         compliance::outstanding(&log, &last_sweep.clone().unwrap_or_default()).await?;
     let waiting_for_sink = fill::standing(&log, &live).await?.behind();
-    let late =
-        outstanding.since.is_some_and(|since| Timestamp::now().duration_since(since) > GIVEN);
-    let status = Status { waiting_for_sink, outstanding, late, last_sweep };
+    let last_look = letters::last(generations.meta()).await?;
+    let dead_letters = letters::unlooked(&log, &last_look.clone().unwrap_or_default()).await?;
+    let now = Timestamp::now();
+    let is_late = |since: Option<Timestamp>| since.is_some_and(|at| now.duration_since(at) > GIVEN);
+    let late = is_late(outstanding.since) || is_late(dead_letters.since);
+    let status = Status {
+        waiting_for_sink,
+        outstanding,
+        dead_letters,
+        late,
+        last_sweep,
+        last_look_at_dead_letters: last_look,
+    };
     output::one(settings.output, "compliance status", &status, || told(&status))?;
     Ok(if status.late { Outcome::FallsShort } else { Outcome::Done })
 }
 
 fn told(status: &Status) -> String {
-    let Status { waiting_for_sink, outstanding, late, last_sweep } = status;
+    let Status { waiting_for_sink, outstanding, dead_letters, late, last_sweep, .. } = status;
+    let first = |since: Option<Timestamp>| {
+        since.map_or_else(String::new, |since| format!(", the first since {since}"))
+    };
     let Outstanding { notices, since } = outstanding;
-    let since = since.map_or_else(String::new, |since| format!(", the first since {since}"));
-    let late = if *late { ", longer than the 24 hours that the platform gives" } else { "" };
+    let since = first(*since);
+    let unlooked = first(dead_letters.since);
+    let Unlooked { letters, notices: about_letters, .. } = dead_letters;
+    let late = match late {
+        true => "some of it waits longer than the 24 hours that the platform gives\n",
+        false => "",
+    };
     let swept = match last_sweep {
         Some(Swept { began: Some(began), users, posts, removed, scrubbed, .. }) => format!(
             "last sweep at {began}: {users} users, {posts} documents looked at, {removed} posts \
@@ -106,10 +129,25 @@ fn told(status: &Status) -> String {
         ),
         _ => "no sweep yet\n".to_owned(),
     };
+    let looked = match &status.last_look_at_dead_letters {
+        Some(Looked { began: Some(began), records, erased, .. }) => format!(
+            "last look through dead letters at {began}: {records} looked at, {erased} erased\n"
+        ),
+        _ => String::new(),
+    };
     format!(
-        "{notices} notices about users not carried to their posts yet{since}{late}\n\
-         {waiting_for_sink} records of posts and notices wait for a sink\n{swept}"
+        "{notices} notices about users not carried to their posts yet{since}\n\
+         {waiting_for_sink} records of posts and notices wait for a sink\n\
+         {letters} dead letters and {about_letters} notices came since the letters were looked \
+         through{unlooked}\n{late}{swept}{looked}"
     )
+}
+
+#[derive(Serialize)]
+struct Applied {
+    #[serde(flatten)]
+    swept: Swept,
+    dead_letters: Looked,
 }
 
 async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome> {
@@ -117,21 +155,31 @@ async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome
     let generations = generations::of(settings, &store);
     let bar = progress::counter("documents looked at");
     let looked_at = |count| bar.set_position(count);
-    let wait = arguments.wait;
-    let swept = match arguments.dry_run {
-        true => {
-            let live = generations.live(&Projection::posts()).await?;
-            compliance::sweep(&log, &store, &live, wait, true, looked_at).await?
-        }
-        false => keep::apply(&log, &generations, &generations::worker(), wait, looked_at).await?,
+    let (wait, worker) = (arguments.wait, generations::worker());
+    let live = generations.live(&Projection::posts()).await?;
+    // From before the sweep, so that nobody waits for a sink to write what that publishes.
+    let ends = compliance::ends(&log, &live).await?;
+    let (swept, dead_letters) = match arguments.dry_run {
+        true => (
+            compliance::sweep(&log, &store, &live, wait, true, looked_at).await?,
+            letters::dry_run(&log, &store, &live, &ends, wait).await?,
+        ),
+        false => (
+            keep::apply(&log, &generations, &worker, wait, looked_at).await?,
+            letters::apply(&log, &generations, &worker, &ends, wait).await?,
+        ),
     };
     bar.finish_and_clear();
     let would = if arguments.dry_run { "would be " } else { "" };
-    let Swept { users, posts, removed, scrubbed, .. } = &swept;
-    output::one(settings.output, "compliance apply", &swept, || {
+    let applied = Applied { swept, dead_letters };
+    output::one(settings.output, "compliance apply", &applied, || {
+        let Applied { swept: Swept { users, posts, removed, scrubbed, .. }, dead_letters } =
+            &applied;
+        let Looked { records, erased, .. } = dead_letters;
         format!(
             "{users} users, {posts} documents looked at: {removed} posts {would}removed, \
-             {scrubbed} {would}scrubbed\n"
+             {scrubbed} {would}scrubbed\n\
+             {records} dead letters looked at: {erased} {would}erased\n"
         )
     })?;
     Ok(Outcome::Done)

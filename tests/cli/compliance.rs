@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::harness::{Service, bowerbird, eventually, folder, run};
+use bowerbird_store::{Body, Document, DocumentStore as _};
+use serde_json::json;
+
+use crate::harness::{Service, bowerbird, eventually, folder, on_store, run};
 
 /// A post of a user, with an id of its own.
 fn post(id: u64, user: u64) -> String {
@@ -88,5 +91,64 @@ fn a_running_sink_removes_the_posts_of_users_and_what_is_imported_later() {
     sink.signal("TERM");
     sink.end().ends(0).says(&["notices about users carried to posts"]);
     run(folder, &["sink", "--once"]).ends(0);
+    run(folder, &["verify"]).ends(0);
+}
+
+/// A letter that is known by its name is shown and sent on its way under it, also after others have
+/// lost their content.
+#[test]
+fn what_was_removed_leaves_the_dead_letters_and_the_others_keep_their_names() {
+    let folder = folder();
+    let folder = folder.path();
+    let ids = 11..=19;
+    let posts: String = ids.clone().map(|id| post(id, id)).collect();
+    fs::write(folder.join("posts.jsonl"), posts).unwrap();
+    run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
+    // Somebody else's documents are in the way.
+    let foreign = |id: u64| Document {
+        id: id.to_string(),
+        revision: None,
+        body: Body::of(&json!({"of": "somebody else"})).unwrap(),
+    };
+    on_store(folder, async |store| {
+        store.create_database("posts").await.unwrap();
+        store.write("posts", &ids.clone().map(foreign).collect::<Vec<_>>()).await.unwrap();
+    });
+    run(folder, &["sink", "--once"]).ends(0);
+    on_store(folder, async |store| assert!(store.drop_database("posts").await.unwrap()));
+    let json = |arguments: &[&str]| {
+        run(folder, &[arguments, &["--output", "json"]].concat()).ends(0).json()
+    };
+    let name = |id: &str| {
+        let letters = json(&["dead-letters", "list", "--each", "--done", "--key", id]);
+        letters[0]["letter"].as_str().unwrap().to_owned()
+    };
+    let names: Vec<String> = ids.clone().map(|id| name(&id.to_string())).collect();
+
+    let notices: String = [11, 12, 19].map(|id| result(id, "deleted")).concat();
+    fs::write(folder.join("job.jsonl"), notices).unwrap();
+    run(folder, &["ingest", "compliance", "--about", "posts", "job.jsonl"]).ends(0);
+    run(folder, &["sink", "--once"]).ends(0);
+    let status = json(&["compliance", "status"]);
+    assert_eq!(status["dead_letters"]["letters"], 9, "{status}");
+    let apply = ["compliance", "apply", "--wait", "1s"];
+    let would = json(&[&apply[..], &["--dry-run"]].concat());
+    assert_eq!(would["dead_letters"]["erased"], 3, "{would}");
+    let did = json(&apply);
+    assert_eq!(did["dead_letters"]["erased"], 3, "{did}");
+    let shown = run(folder, &["dead-letters", "show", &names[0]]).ends(0).out;
+    assert!(shown.contains("dropped") && shown.contains("by removal"), "{shown}");
+    assert!(shown.contains("as the platform asks") && !shown.contains("a few words"), "{shown}");
+    let shown = run(folder, &["dead-letters", "show", &names[4]]).ends(0).out;
+    assert!(shown.contains(&format!("{}, open", names[4])) && shown.contains("a few words"));
+    let now: Vec<String> = ids.clone().map(|id| name(&id.to_string())).collect();
+    assert_eq!(now, names);
+
+    let redriven = json(&["dead-letters", "redrive", &names[4], &names[0], "--no-wait"]);
+    assert_eq!(redriven["letters"], 1, "{redriven}");
+    run(folder, &["sink", "--once"]).ends(0);
+    assert_eq!(run(folder, &["compliance", "export-ids"]).ends(0).out, "15\n");
+    let status = json(&["compliance", "status"]);
+    assert_eq!(status["last_look_at_dead_letters"]["erased"], 3, "{status}");
     run(folder, &["verify"]).ends(0);
 }

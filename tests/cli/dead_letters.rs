@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use bowerbird_store::sqlite::SqliteStore;
 use bowerbird_store::{Body, Document, DocumentStore as _};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::harness::{Service, bowerbird, eventually, folder, run};
+use crate::harness::{Service, bowerbird, eventually, folder, on_store, run};
 
 const POSTS: u64 = 25;
 
@@ -39,12 +38,6 @@ fn letters_in(folder: &Path) {
 /// Takes away what is in the way.
 fn mend(folder: &Path) {
     on_store(folder, async |store| assert!(store.drop_database("posts").await.unwrap()));
-}
-
-fn on_store(folder: &Path, work: impl AsyncFnOnce(SqliteStore)) {
-    let store = SqliteStore::open(folder.join("data/store.sqlite")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(work(store));
 }
 
 /// Open letters by reason.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bowerbird_store::sqlite::SqliteStore;
 use serde_json::Value;
 
 /// Nothing here should take nearly so long.
@@ -145,4 +146,11 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Does something with the store of a folder.
+pub fn on_store(folder: &Path, work: impl AsyncFnOnce(SqliteStore)) {
+    let store = SqliteStore::open(folder.join("data/store.sqlite")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(work(store));
 }

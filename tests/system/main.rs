@@ -7,4 +7,5 @@ mod apart;
 mod bed;
 mod gone;
 mod harvest;
+mod letters;
 mod posts;

@@ -108,12 +108,13 @@ async fn each(
 ) -> anyhow::Result<()> {
     let (mut reading, mut briefs, mut more) = (letters.read(filter).await?, Vec::new(), 0);
     while let Some(page) = reading.next().await? {
-        let room = limit - briefs.len();
-        briefs.extend(page.iter().take(room).map(Brief::from));
-        more += page.len().saturating_sub(room);
+        briefs.extend(page.iter().map(Brief::from));
+        // The oldest are listed, wherever in the topic they stand by now.
+        briefs.sort_by_key(|brief| (brief.time, brief.letter));
+        more += briefs.len().saturating_sub(limit);
+        briefs.truncate(limit);
     }
     strangers(reading.strangers());
-    briefs.sort_by_key(|brief| brief.time);
     let header =
         ["letter", "time", "state", "reason", "type", "origin", "group", "key", "again", "error"];
     let text = settings.output == crate::args::Format::Text;

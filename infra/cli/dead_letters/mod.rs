@@ -7,8 +7,8 @@ mod selection;
 mod show;
 
 use bowerbird_infra::config::Account;
-use bowerbird_sink::meta::Meta;
 use bowerbird_sink::meta::job::Job;
+use bowerbird_sink::meta::{Meta, REDRIVE};
 use bowerbird_stream::AnyLog;
 use bowerbird_stream::dead_letter::{DeadLetters, Deed};
 use clap::Subcommand;
@@ -67,9 +67,6 @@ pub async fn run(
 }
 
 type Letters = DeadLetters<AnyLog>;
-
-/// The note that says who redrives.
-const REDRIVE: &str = "dead-letters:redrive";
 
 /// Redrives while nobody else does: two at the same time would send the same letters twice.
 async fn alone<R>(settings: &Settings, work: impl Future<Output = R>) -> anyhow::Result<R> {

@@ -1,5 +1,6 @@
 //! What running sinks do by themselves for the promises about removals: they look now and then
-//! whether a sweep is due, and whether the log needs a record to go on compacting.
+//! whether a sweep is due, whether dead letters must lose content, and whether the log needs a
+//! record to go on compacting.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use bowerbird_stream::EventLog;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{Swept, close, outstanding, sweep};
+use super::letters::Looked;
+use super::{Swept, close, letters, outstanding, sweep};
 use crate::config::Projection;
 use crate::error::SinkError;
 use crate::meta::Meta;
@@ -25,9 +27,13 @@ pub struct Keeping {
     pub look_every: Duration,
     /// Posts that no other way has found are found by a sweep so often.
     pub again_every: SignedDuration,
+    /// Dead letters are looked through at most so often: what must go from them is carried out by
+    /// writing a good part of them anew.
+    pub letters_every: SignedDuration,
     /// How long a sink may take to get to the log's end.
     pub patience: Duration,
-    /// A partition that is silent for so long gets a record, where its log waits for one.
+    /// A partition that is silent for so long gets a record, where its log waits for one; one of
+    /// dead letters after five times as long.
     pub quiet_for: SignedDuration,
 }
 
@@ -36,6 +42,7 @@ impl Default for Keeping {
         Self {
             look_every: Duration::from_secs(600),
             again_every: SignedDuration::from_hours(6),
+            letters_every: SignedDuration::from_hours(1),
             patience: Duration::from_secs(3600),
             quiet_for: SignedDuration::from_hours(2),
         }
@@ -64,6 +71,16 @@ pub async fn keep<L: EventLog, S: DocumentStore>(
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "notices about users wait"),
+            }
+            let every = config.letters_every;
+            match letters::due(log, generations, worker, every, config.patience).await {
+                Ok(Some(Looked { records, erased, .. })) => {
+                    tracing::debug!(records, erased, "dead letters looked through");
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "dead letters wait to be looked through for removals");
+                }
             }
             if let Err(error) = close::segments(log, config.quiet_for, Timestamp::now()).await {
                 tracing::warn!(%error, "what was erased may stay in the log for longer");

@@ -9,7 +9,9 @@
 //! `docs/adr/0007-notices-about-users.md` tells what else was thought of.
 
 mod close;
+mod held;
 pub mod keep;
+pub mod letters;
 pub(crate) mod users;
 
 use std::collections::{BTreeMap, HashMap};
@@ -104,7 +106,9 @@ pub async fn sweep<L: EventLog, S: DocumentStore>(
     looked_at: impl Fn(u64),
 ) -> Result<Swept, SinkError> {
     let mut swept = Swept { began: Some(Timestamp::now()), ..Swept::default() };
-    for (partition, end) in barrier(log, projection, patience).await? {
+    let ends = ends(log, projection).await?;
+    barrier(log, projection, &ends, patience).await?;
+    for (partition, end) in ends {
         if *partition.topic == *topic::NOTICES {
             swept.notices.insert(partition.partition, end);
         }
@@ -124,21 +128,32 @@ pub async fn sweep<L: EventLog, S: DocumentStore>(
     }
 }
 
-/// Waits until the group has committed all that the log holds now; how far that is.
+/// Up to where the log holds posts and notices now.
+///
+/// # Errors
+/// When the log can't be asked.
+pub async fn ends<L: EventLog>(
+    log: &L,
+    projection: &Projection,
+) -> Result<BTreeMap<Partition, i64>, SinkError> {
+    Ok(fill::ends(log, projection).await?)
+}
+
+/// Waits until the group has committed up to there.
 async fn barrier<L: EventLog>(
     log: &L,
     projection: &Projection,
+    ends: &BTreeMap<Partition, i64>,
     patience: Duration,
-) -> Result<BTreeMap<Partition, i64>, SinkError> {
-    let ends = fill::ends(log, projection).await?;
+) -> Result<(), SinkError> {
     let reached = async {
-        while !fill::reached(log, projection, &ends).await? {
+        while !fill::reached(log, projection, ends).await? {
             sleep(LOOKED_AT_EVERY).await;
         }
         Ok::<_, SinkError>(())
     };
     match timeout(patience, reached).await {
-        Ok(reached) => reached.map(|()| ends),
+        Ok(reached) => reached,
         Err(_) => Err(SinkError::Behind { group: projection.group.clone(), patience }),
     }
 }

@@ -58,14 +58,17 @@ impl Mapping {
     /// When the event can't become a document.
     pub fn map(&self, event: &EventView<'_>, position: &Position) -> Result<Mapped, Unmappable> {
         let mapped = (self.map)(self.version, event, position)?;
-        // CouchDB: ids beginning with an underscore are its own; the length keeps keys and URLs
-        // sane.
-        let id = &mapped.id;
-        if id.is_empty() || id.starts_with('_') || id.len() > 512 {
-            return Err(Unmappable::Id(id.chars().take(80).collect()));
+        match is_id(&mapped.id) {
+            true => Ok(mapped),
+            false => Err(Unmappable::Id(mapped.id.chars().take(80).collect())),
         }
-        Ok(mapped)
     }
+}
+
+/// Whether stores take this as a document's id. CouchDB: ids beginning with an underscore are its
+/// own; the length keeps keys and URLs sane.
+pub(crate) fn is_id(id: &str) -> bool {
+    !id.is_empty() && !id.starts_with('_') && id.len() <= 512
 }
 
 impl PartialEq for Mapping {

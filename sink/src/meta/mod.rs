@@ -19,6 +19,9 @@ use crate::error::SinkError;
 /// The database.
 pub const DATABASE: &str = "bowerbird";
 
+/// The note that says who redrives dead letters: two at the same time would send the same ones twice.
+pub const REDRIVE: &str = "dead-letters:redrive";
+
 /// How long a store that can't be asked just now is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bowerbird_stream::dead_letter::{DeadLetters, Filter};
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::{EventLog, Partition, Record};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -240,8 +241,24 @@ fn page(records: &[Record], mapping: &Mapping, sample: Sample) -> Page {
     page
 }
 
+/// How often letters are read that are said again elsewhere meanwhile.
+const READ_AT_MOST: u32 = 3;
+
 /// Notes which records the projection's group has given up, and what became of them.
 async fn read_letters<L: EventLog>(
+    log: &L,
+    projection: &Projection,
+    scratch: &Scratch,
+) -> Result<(), SinkError> {
+    let policy = RetryPolicy { max_attempts: Some(READ_AT_MOST), ..RetryPolicy::default() };
+    let judge = |error: &SinkError| match error {
+        SinkError::Log(error) if error.is_transient() => Verdict::Again { after: None },
+        _ => Verdict::GiveUp,
+    };
+    retry(&policy, judge, |_, _| {}, || note_letters(log, projection, scratch)).await
+}
+
+async fn note_letters<L: EventLog>(
     log: &L,
     projection: &Projection,
     scratch: &Scratch,

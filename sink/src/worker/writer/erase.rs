@@ -59,7 +59,7 @@ impl<L: EventLog, S: DocumentStore> Writer<L, S> {
 
 /// It says of the removal what the notice said, so that a log that was compacted since tells the
 /// same.
-pub(super) fn tombstone(id: &str, removal: &Notice) -> Outgoing {
+pub(crate) fn tombstone(id: &str, removal: &Notice) -> Outgoing {
     let Notice { time, event, action, reason, .. } = removal;
     let mut extensions =
         BTreeMap::from([(NOTICE.to_owned(), event.clone()), (ACTION.to_owned(), action.clone())]);

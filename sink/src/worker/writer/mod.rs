@@ -18,6 +18,7 @@ use bowerbird_store::{Document, DocumentStore, Revision, StoreError, WriteOutcom
 use bowerbird_stream::status::Reporter;
 use bowerbird_stream::{EventLog, Position, Record};
 
+pub(crate) use self::erase::tombstone;
 use self::insist::LastWord;
 use self::patience::policy;
 use super::pace::Sample;
