@@ -85,10 +85,12 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &settings, &shutdown).await,
         Command::Replay(arguments) => replay::run(arguments, &settings, &shutdown).await,
-        Command::Projections(arguments) => projections::run(arguments, &settings, &shutdown).await,
+        Command::Projections(arguments) => {
+            Box::pin(projections::run(arguments, &settings, &shutdown)).await
+        }
         Command::Verify(arguments) => shutdown.unless(verify::run(arguments, &settings)).await,
         Command::Mapreduce(arguments) => {
-            shutdown.unless(mapreduce::run(arguments, &settings)).await
+            shutdown.unless(Box::pin(mapreduce::run(arguments, &settings))).await
         }
         Command::Dashboard(arguments) => dashboard::run(arguments, &settings, &shutdown).await,
         Command::Sim(arguments) => sim::run(arguments, &settings, &shutdown).await,
