@@ -65,7 +65,7 @@ pub fn of_zip<E>(
             return Ok(());
         };
         if header.name.ends_with(b"/") {
-            skip(&mut reader, header.packed)?;
+            header.pass_folder(&mut reader, window_log_max)?;
             continue;
         }
         match (header.method(), header.length_follows) {
@@ -222,6 +222,17 @@ impl Header {
         })
     }
 
+    /// Passes over a folder. Whoever writes a stream may say of it too, behind it, that it is empty.
+    fn pass_folder(&self, reader: &mut impl BufRead, window_log_max: u32) -> io::Result<()> {
+        match self.method() {
+            Ok(method) if self.length_follows && method != Method::Stored => {
+                io::copy(&mut self.delimited(method, reader, window_log_max)?, &mut io::sink())?;
+            }
+            _ => skip(reader, self.packed)?,
+        }
+        if self.length_follows { self.descriptor(reader).map(|_| ()) } else { Ok(()) }
+    }
+
     /// What follows a member whose sizes were not known before (APPNOTE.TXT 4.3.9).
     fn descriptor(&self, reader: &mut impl Read) -> io::Result<Check> {
         let mut crc = [0; 4];
@@ -265,5 +276,51 @@ impl<R: Read> Read for Exact<R> {
         }
         self.left -= read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn member(name: &[u8], method: u16, packed: &[u8], crc: u32, size: u32) -> Vec<u8> {
+        let mut bytes = b"PK\x03\x04\x14\0\x08\0".to_vec();
+        bytes.extend(method.to_le_bytes());
+        bytes.extend([0; 16]);
+        bytes.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+        bytes.extend([0; 2]);
+        bytes.extend(name);
+        bytes.extend(packed);
+        bytes.extend(DESCRIPTOR);
+        bytes.extend(crc.to_le_bytes());
+        bytes.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
+        bytes.extend(size.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn folders_of_a_zip_that_was_written_as_a_stream_are_passed_over() {
+        // As Python's zipfile and Java's ZipOutputStream write them; both then a member: "{}".
+        let deflated = [0x01, 2, 0, 0xfd, 0xff, b'{', b'}'];
+        let zip = [
+            member(b"a/", 0, b"", 0, 0),
+            member(b"a/b/", 8, &[3, 0], 0, 0),
+            member(b"a/b/c.json", 8, &deflated, 0xa3a6_bf43, 2),
+            b"PK\x01\x02".to_vec(),
+        ]
+        .concat();
+        let mut read = Vec::new();
+        let took = of_zip(&mut &zip[..], 27, |name, what| {
+            let mut text = String::new();
+            if let Streamed::Read(bytes) = what {
+                bytes.read_to_string(&mut text).unwrap();
+                read.push((name.to_vec(), text));
+            }
+            Ok::<(), Infallible>(())
+        });
+        assert!(took.is_ok());
+        assert_eq!(read, [(b"a/b/c.json".to_vec(), "{}".to_owned())]);
     }
 }
