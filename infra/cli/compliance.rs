@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bowerbird_sink::compliance::beside::{self, Carried};
 use bowerbird_sink::compliance::letters::{Looked, Unlooked};
 use bowerbird_sink::compliance::{self, Outstanding, Swept, keep, letters};
 use bowerbird_sink::projections::fill;
@@ -31,8 +32,8 @@ const ROLE: &str = "compliance";
 pub enum Arguments {
     /// What of the platform's notices has not been done yet; exit 1 if something is late
     Status,
-    /// Carry notices about users to their posts now, and take what was removed from dead letters, as
-    /// a running sink does by itself
+    /// Carry notices about users to their posts and all notices to generations that are not live, and
+    /// take what was removed from dead letters, now: a running sink does it by itself
     Apply(Apply),
     /// The ids that a batch compliance job is asked about, one a line
     ExportIds(ExportIds),
@@ -76,6 +77,8 @@ struct Status {
     waiting_for_sink: u64,
     #[serde(flatten)]
     outstanding: Outstanding,
+    /// Notices that generations beside the live one do not know yet, counted for each.
+    waiting_for_generations: u64,
     /// What nobody has looked at of dead letters and of notices that may be about them.
     dead_letters: Unlooked,
     /// Whether that is longer than the platform gives.
@@ -92,6 +95,7 @@ async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
     let outstanding =
         compliance::outstanding(&log, &last_sweep.clone().unwrap_or_default()).await?;
     let waiting_for_sink = fill::standing(&log, &live).await?.behind();
+    let waiting_for_generations = beside::waiting(&log, &generations).await?;
     let last_look = letters::last(generations.meta()).await?;
     let dead_letters = letters::unlooked(&log, &last_look.clone().unwrap_or_default()).await?;
     let now = Timestamp::now();
@@ -100,6 +104,7 @@ async fn status(settings: &Settings) -> anyhow::Result<Outcome> {
     let status = Status {
         waiting_for_sink,
         outstanding,
+        waiting_for_generations,
         dead_letters,
         late,
         last_sweep,
@@ -138,8 +143,10 @@ fn told(status: &Status) -> String {
     format!(
         "{notices} notices about users not carried to their posts yet{since}\n\
          {waiting_for_sink} records of posts and notices wait for a sink\n\
+         {} notices wait for generations that are not live\n\
          {letters} dead letters and {about_letters} notices came since the letters were looked \
-         through{unlooked}\n{late}{swept}{looked}"
+         through{unlooked}\n{late}{swept}{looked}",
+        status.waiting_for_generations
     )
 }
 
@@ -147,6 +154,7 @@ fn told(status: &Status) -> String {
 struct Applied {
     #[serde(flatten)]
     swept: Swept,
+    other_generations: Carried,
     dead_letters: Looked,
 }
 
@@ -159,26 +167,30 @@ async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome
     let live = generations.live(&Projection::posts()).await?;
     // From before the sweep, so that nobody waits for a sink to write what that publishes.
     let ends = compliance::ends(&log, &live).await?;
-    let (swept, dead_letters) = match arguments.dry_run {
+    let (swept, other_generations, dead_letters) = match arguments.dry_run {
         true => (
             compliance::sweep(&log, &store, &live, wait, true, looked_at).await?,
+            Carried { notices: beside::waiting(&log, &generations).await?, ..Carried::default() },
             letters::dry_run(&log, &store, &live, &ends, wait).await?,
         ),
         false => (
             keep::apply(&log, &generations, &worker, wait, looked_at).await?,
+            beside::apply(&log, &generations, &worker).await?,
             letters::apply(&log, &generations, &worker, &ends, wait).await?,
         ),
     };
     bar.finish_and_clear();
     let would = if arguments.dry_run { "would be " } else { "" };
-    let applied = Applied { swept, dead_letters };
+    let applied = Applied { swept, other_generations, dead_letters };
     output::one(settings.output, "compliance apply", &applied, || {
-        let Applied { swept: Swept { users, posts, removed, scrubbed, .. }, dead_letters } =
-            &applied;
-        let Looked { records, erased, .. } = dead_letters;
+        let Applied { swept, other_generations, dead_letters } = &applied;
+        let Swept { users, posts, removed, scrubbed, .. } = swept;
+        let (Carried { notices, .. }, Looked { records, erased, .. }) =
+            (other_generations, dead_letters);
         format!(
             "{users} users, {posts} documents looked at: {removed} posts {would}removed, \
              {scrubbed} {would}scrubbed\n\
+             {notices} notices {would}settled in generations that are not live\n\
              {records} dead letters looked at: {erased} {would}erased\n"
         )
     })?;

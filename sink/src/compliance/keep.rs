@@ -1,6 +1,6 @@
 //! What running sinks do by themselves for the promises about removals: they look now and then
-//! whether a sweep is due, whether dead letters must lose content, and whether the log needs a
-//! record to go on compacting.
+//! whether a sweep is due, whether notices wait for other generations or dead letters must lose
+//! content, and whether the log needs a record to go on compacting.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bowerbird_stream::EventLog;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use super::beside::{self, Carried};
 use super::letters::Looked;
 use super::{Swept, close, letters, outstanding, sweep};
 use crate::config::Projection;
@@ -71,6 +72,13 @@ pub async fn keep<L: EventLog, S: DocumentStore>(
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "notices about users wait"),
+            }
+            match beside::due(log, generations, worker).await {
+                Ok(Some(Carried { notices, written, .. })) => {
+                    tracing::info!(notices, written, "notices settled in other generations");
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "notices wait for other generations"),
             }
             let every = config.letters_every;
             match letters::due(log, generations, worker, every, config.patience).await {

@@ -8,6 +8,7 @@
 //! later are told of when they are written (`worker/writer/heed.rs`).
 //! `docs/adr/0007-notices-about-users.md` tells what else was thought of.
 
+pub mod beside;
 mod close;
 mod held;
 pub mod keep;

@@ -1,6 +1,9 @@
 //! Rebuilding, switching and going back.
 
+use std::collections::BTreeMap;
+
 use bowerbird_sink::SinkError;
+use bowerbird_sink::compliance::beside;
 use bowerbird_sink::mapping::Mapping;
 use bowerbird_sink::meta::job::Job;
 use bowerbird_sink::projections::switch::drop_generation;
@@ -9,7 +12,7 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::{Event, topic};
 use tokio_util::sync::CancellationToken;
 
-use super::bed::{Bed, Dying, SECOND, arrive, post, within, worker};
+use super::bed::{Bed, Dying, SECOND, arrive, deletion, post, within, worker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_mapping_goes_live_and_back_while_events_arrive() {
@@ -107,6 +110,60 @@ async fn who_has_lost_the_database_fills_another_and_does_not_go_back() {
     sink.stop().await;
     let pointer = bed.generations(&alive).pointer(&bed.base).await.unwrap();
     assert_eq!(pointer.live, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_reaches_generations_that_are_not_live() {
+    let bed = Bed::new().await;
+    let alive = Dying::default();
+    let generations = bed.generations(&alive);
+    bed.publish(topic::POSTS, (1..=30).map(|id| post(id, 1))).await;
+    bed.publish(topic::NOTICES, [deletion(1, 5)]).await;
+    let sink = bed.start();
+    bed.level().await;
+    bed.rebuild(&alive, &SECOND).await.unwrap();
+    bed.switch(&alive, 2).await.unwrap();
+    // When the sink has written this, it has left the former one.
+    bed.publish(topic::POSTS, [post(31, 1)]).await;
+    bed.level().await;
+    bed.rebuild(&alive, &SECOND).await.unwrap();
+    assert_eq!(beside::waiting(&bed.log, &generations).await.unwrap(), 0);
+    // One is kept, one ready; of the last post there is nothing but the notice yet.
+    bed.publish(topic::NOTICES, (2..=10).chain([99]).map(|id| deletion(id, 5))).await;
+    bed.level().await;
+    let content = async |database: &str| {
+        let documents = bed.documents(database).await;
+        let of_first =
+            documents.iter().filter(|(id, _)| id.parse::<u64>().is_ok_and(|id| id <= 30));
+        of_first.filter(|(_, body)| body.get("text").is_some()).count()
+    };
+    assert_eq!((content("posts").await, content("posts-2").await), (29, 20));
+    assert_eq!(beside::waiting(&bed.log, &generations).await.unwrap(), 20);
+    let carried = beside::apply(&bed.log, &generations, &worker(8)).await.unwrap();
+    assert_eq!((carried.notices, carried.written), (20, 20));
+    assert_eq!((content("posts").await, content("posts-3").await), (20, 20));
+    assert_eq!(beside::waiting(&bed.log, &generations).await.unwrap(), 0);
+    assert_eq!(beside::apply(&bed.log, &generations, &worker(8)).await.unwrap().notices, 0);
+    // Their groups meet the same notices when they move, and content that comes late.
+    bed.publish(topic::POSTS, [post(99, 1), post(32, 1)]).await;
+    bed.level().await;
+    bed.rollback(&alive).await.unwrap();
+    bed.level().await;
+    assert_eq!(content("posts").await, 20);
+    let of_late = bed.documents("posts").await;
+    assert_eq!(
+        (&of_late["99"]["type"], &of_late["32"]["type"]),
+        (&"removed".into(), &"post".into())
+    );
+    sink.stop().await;
+    let last: BTreeMap<_, _> =
+        bed.records(topic::POSTS).await.into_iter().map(|one| (one.key.clone(), one)).collect();
+    assert_eq!(last.values().filter(|one| one.value.is_none()).count(), 11);
+    assert_eq!(last.len(), 33);
+    // What a generation lost with its database it need not know.
+    bed.store.drop_database("posts-3").await.unwrap();
+    bed.publish(topic::NOTICES, [deletion(11, 5)]).await;
+    assert_eq!(beside::waiting(&bed.log, &generations).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
