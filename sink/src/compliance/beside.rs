@@ -17,6 +17,7 @@ use bowerbird_stream::status::status;
 use bowerbird_stream::{EventLog, Partition, Record, topic};
 use serde::{Deserialize, Serialize};
 
+use super::unless_held;
 use crate::batch::Batch;
 use crate::config::{Projection, SinkConfig};
 use crate::error::SinkError;
@@ -71,14 +72,7 @@ pub async fn apply<L: EventLog, S: DocumentStore>(
     worker: &Worker,
 ) -> Result<Carried, SinkError> {
     let carrying = Box::pin(carry(log, generations));
-    // What was known before stays known where it could not be done.
-    let note = |work: &mut Carried, carried: &Result<Carried, _>| {
-        if let Ok(carried) = carried {
-            work.clone_from(carried);
-        }
-    };
-    let (carried, noted) = Job::alone(generations.meta(), NOTE, worker, carrying, note).await?;
-    noted.and(carried)
+    Job::alone_noting(generations.meta(), NOTE, worker, carrying).await
 }
 
 /// The same, if some wait and nobody else is at it.
@@ -90,11 +84,7 @@ pub(super) async fn due<L: EventLog, S: DocumentStore>(
     if waiting(log, generations).await? == 0 {
         return Ok(None);
     }
-    match apply(log, generations, worker).await {
-        Ok(carried) => Ok(Some(carried)),
-        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    unless_held(apply(log, generations, worker).await)
 }
 
 async fn last<S: DocumentStore>(meta: &Meta<S>) -> Result<Carried, SinkError> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Carried};
 use super::letters::Looked;
-use super::{Swept, close, letters, outstanding, sweep};
+use super::{Swept, close, letters, outstanding, sweep, unless_held};
 use crate::config::Projection;
 use crate::error::SinkError;
 use crate::meta::Meta;
@@ -111,12 +111,7 @@ async fn due<L: EventLog, S: DocumentStore>(
     if !long_ago && outstanding(log, &before).await?.notices == 0 {
         return Ok(None);
     }
-    match apply(log, generations, worker, config.patience, |_| {}).await {
-        Ok(swept) => Ok(Some(swept)),
-        // Another process does it.
-        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    unless_held(apply(log, generations, worker, config.patience, |_| {}).await)
 }
 
 /// Sweeps while nobody else does, and notes what was done.
@@ -132,15 +127,8 @@ pub async fn apply<L: EventLog, S: DocumentStore>(
 ) -> Result<Swept, SinkError> {
     let live = generations.live(&Projection::posts()).await?;
     let (meta, store) = (generations.meta(), generations.meta().store());
-    // What was noted before stands where it could not be done.
-    let note = |work: &mut Swept, swept: &Result<Swept, _>| {
-        if let Ok(swept) = swept {
-            work.clone_from(swept);
-        }
-    };
-    let sweeping = sweep(log, store, &live, patience, false, looked_at);
-    let (swept, noted) = Job::alone(meta, NOTE, worker, sweeping, note).await?;
-    noted.and(swept)
+    let sweeping = Box::pin(sweep(log, store, &live, patience, false, looked_at));
+    Job::alone_noting(meta, NOTE, worker, sweeping).await
 }
 
 /// What the last sweep did.

@@ -22,8 +22,8 @@ use bowerbird_stream::{EventLog, Partition, Record, topic};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::barrier;
 use super::held::Post;
+use super::{barrier, unless_held};
 use crate::config::Projection;
 use crate::document::{self, user_id};
 use crate::error::SinkError;
@@ -135,12 +135,8 @@ pub(super) async fn due<L: EventLog, S: DocumentStore>(
         return Ok(None);
     }
     let ends = super::ends(log, &generations.live(&Projection::posts()).await?).await?;
-    match apply(log, generations, worker, &ends, patience).await {
-        Ok(looked) => Ok(Some(looked)),
-        // Another process does it, or redrives.
-        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    // Or somebody redrives.
+    unless_held(apply(log, generations, worker, &ends, patience).await)
 }
 
 /// Looks while nobody else does, has what must go erased, and notes how far it has looked. It knows
@@ -172,14 +168,7 @@ pub async fn apply<L: EventLog, S: DocumentStore>(
         }
         Ok(looked)
     };
-    // What was noted before stands where it could not be done.
-    let note = |work: &mut Looked, looked: &Result<Looked, _>| {
-        if let Ok(looked) = looked {
-            work.clone_from(looked);
-        }
-    };
-    let (looked, noted) = Job::alone(meta, NOTE, worker, Box::pin(looking), note).await?;
-    noted.and(looked)
+    Job::alone_noting(meta, NOTE, worker, Box::pin(looking)).await
 }
 
 /// Looks through all letters, and only says what would be erased.

@@ -195,6 +195,15 @@ async fn page<S: DocumentStore>(
     }
 }
 
+/// What was done; nothing where another process does it.
+fn unless_held<T>(done: Result<T, SinkError>) -> Result<Option<T>, SinkError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(SinkError::Held { .. } | SinkError::Contended { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Goes through all posts once.
 async fn walk<L: EventLog, S: DocumentStore>(
     swept: &mut Swept,

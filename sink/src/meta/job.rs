@@ -95,6 +95,29 @@ impl<S: DocumentStore, T: Serialize + DeserializeOwned> Job<S, T> {
         Ok((done, noted.map(drop)))
     }
 
+    /// Does work while nobody else does the same, and notes what it has done; where it fails, what was
+    /// noted before stands.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), and the work's own.
+    pub async fn alone_noting(
+        meta: &Meta<S>,
+        id: &str,
+        worker: &Worker,
+        work: impl Future<Output = Result<T, SinkError>>,
+    ) -> Result<T, SinkError>
+    where
+        T: Clone + Default,
+    {
+        let note = |noted: &mut T, done: &Result<T, _>| {
+            if let Ok(done) = done {
+                noted.clone_from(done);
+            }
+        };
+        let (done, noted) = Self::alone(meta, id, worker, work, note).await?;
+        noted.and(done)
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
