@@ -315,30 +315,27 @@ impl Poller {
                 return Ok(());
             }
         };
-        let mut overtaken = Vec::new();
         for (partition, begin) in begins {
-            let Some(owned) = owned.get(&partition) else { continue };
             let place = (partition.topic.to_string(), partition.partition);
             let Some(extent) = extents.get(&place) else { continue };
-            let next = if owned.next < 0 {
-                overtaken.extend(begin.overtaken);
-                begin.next
-            } else if (extent.earliest..=extent.end).contains(&owned.next) {
-                owned.next
-            } else {
-                overtaken.push(out_of_range(&partition, owned.next, *extent));
-                extent.earliest
-            };
-            self.restart(&partition, next);
-            self.handover.tell(|state| {
-                if let Some(owned) = state.owned.get_mut(&partition) {
-                    owned.next = next;
-                }
+            let next = self.handover.tell(|state| {
+                // As it is by now: a pause takes back what was handed over and is not read yet.
+                let owned = state.owned.get_mut(&partition)?;
+                let (next, overtaken) = if owned.next < 0 {
+                    (begin.next, begin.overtaken)
+                } else if (extent.earliest..=extent.end).contains(&owned.next) {
+                    (owned.next, None)
+                } else {
+                    (extent.earliest, Some(out_of_range(&partition, owned.next, *extent)))
+                };
+                owned.next = next;
+                state.events.extend(overtaken.map(Delivery::Trouble));
+                Some(next)
             });
+            if let Some(next) = next {
+                self.restart(&partition, next);
+            }
         }
-        self.handover.tell(|state| {
-            state.events.extend(overtaken.into_iter().map(Delivery::Trouble));
-        });
         Ok(())
     }
 

@@ -54,6 +54,11 @@ impl ConsumerContext for Rebalancing {
         let incremental = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let done = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assign(consumer, list);
+            // librdkafka has a partition stay paused while others have it (`serve_removals` lifts its
+            // own pause alone): what was paused when it went would never be read when it is back.
+            if let Err(error) = consumer.resume(list) {
+                tracing::warn!(%error, "assigned partitions not resumed");
+            }
             if incremental { consumer.incremental_assign(list) } else { consumer.assign(list) }
         } else {
             self.revoke(consumer, list);

@@ -1,5 +1,7 @@
 //! On a real broker.
 
+use std::collections::BTreeSet;
+
 use rdkafka::admin::{AlterConfig, ResourceSpecifier};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -183,6 +185,44 @@ async fn a_static_member_comes_back_without_a_rebalance() {
     assert!(matches!(delivery, Delivery::Idle), "the other member noticed nothing: {delivery:?}");
     stays.close().await.unwrap();
     back.close().await.unwrap();
+    delete(&topic).await;
+}
+
+#[tokio::test]
+async fn what_moves_while_it_is_paused_is_read_when_it_is_back() {
+    let (log, topic) = with_topic(2).await;
+    let group = unique("group");
+    let mut stays = log.subscribe(&[&topic], config(&group)).await.unwrap();
+    let mut owned = BTreeSet::new();
+    let mut goes = None;
+    let mut moved = None;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{moved:?} {owned:?}");
+        match stays.next(1, Duration::from_millis(50)).await.unwrap() {
+            Delivery::Assigned(partitions) => owned.extend(partitions),
+            Delivery::Revoked(revocation) => {
+                owned.retain(|partition| !revocation.partitions.contains(partition));
+                moved = revocation.partitions.into_iter().next();
+            }
+            Delivery::Records(records) => {
+                assert_eq!(Some(records[0].position.in_partition()), moved);
+                break;
+            }
+            _ => {}
+        }
+        if goes.is_none() && moved.is_none() && owned.len() == 2 {
+            stays.pause(&Vec::from_iter(owned.clone())).unwrap();
+            goes = Some(log.subscribe(&[&topic], config(&group)).await.unwrap());
+        } else if let Some(member) = goes.take_if(|_| moved.is_some()) {
+            member.close().await.unwrap();
+            // Of the one that stayed all along nothing comes, since it is paused.
+            for answer in log.publish(records(&topic, 20)).await {
+                answer.unwrap();
+            }
+        }
+    }
+    stays.close().await.unwrap();
     delete(&topic).await;
 }
 
