@@ -203,8 +203,8 @@ async fn who_may_not_make_a_database_may_use_one_that_is_there() {
 #[tokio::test]
 async fn refused_credentials_are_not_tried_again_and_again() {
     let mut tasks = JoinSet::new();
-    let answer = http("401 Unauthorized", "", r#"{"error":"unauthorized","reason":"wrong"}"#);
-    let (address, mut seen) = serve(&mut tasks, answer).await;
+    let failed = r#"{"error":"unauthorized","reason":"Name or password is incorrect."}"#;
+    let (address, mut seen) = serve(&mut tasks, http("401 Unauthorized", "", failed)).await;
     let store = store(address);
     let ids = ["a".to_owned()];
     let (one, two, three) =
@@ -215,6 +215,20 @@ async fn refused_credentials_are_not_tried_again_and_again() {
     // CouchDB would lock the account at the fifth.
     assert!(seen.recv().await.is_some());
     assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_no_failed_login_is_asked_again() {
+    let mut tasks = JoinSet::new();
+    let (answers, refused) = (Arc::new(Mutex::new(0)), r#"{"error":"unauthorized","reason":"no"}"#);
+    let act = move |_: &str| {
+        let mut answers = answers.lock().unwrap();
+        *answers += 1;
+        if *answers > 1 { http("200 OK", "", r#"{"ok":true}"#) } else { http("401 X", "", refused) }
+    };
+    let store = store(wire::serve(&mut tasks, act).await);
+    assert_eq!(kind(&store.ping().await.unwrap_err()), "unauthorised");
+    store.ping().await.unwrap();
 }
 
 #[tokio::test]

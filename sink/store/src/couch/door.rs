@@ -1,9 +1,9 @@
 //! Keeps refused credentials from being tried again and again.
 //!
-//! CouchDB locks an account for five minutes at its fifth failed login within that time
-//! (`chttpd_auth_lockout`), so a client that only retries would lock out the operator who is
-//! mending the password. Until a login has gone through, requests go one at a time; after a refusal
-//! they are answered here for a while, without asking.
+//! CouchDB locks an account for the address that asks at its fifth failed login, until five minutes
+//! after the first (`chttpd_auth_lockout`), so a client that only retries would lock out the operator
+//! who is mending the password. Until a login has gone through, requests go one at a time; after a
+//! failed one they are answered here for a while, without asking.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,8 +12,17 @@ use tokio::sync::{Mutex as Queue, MutexGuard as Turn};
 
 use crate::error::StoreError;
 
-/// How long a refusal is taken as standing: five tries take longer than the lock-out counts.
-pub(super) const STANDS: Duration = Duration::from_secs(75);
+/// How long failed logins are taken as standing, one after the other, and so on round. The first is
+/// short, since a server that has just started may not know its users yet; all take longer than
+/// CouchDB counts, so that there never is a fifth.
+const STAND: [Duration; 4] = [
+    Duration::from_secs(5),
+    Duration::from_secs(75),
+    Duration::from_secs(75),
+    Duration::from_secs(150),
+];
+/// The same of a lock-out: trying does not prolong it.
+const LOCKED: Duration = Duration::from_secs(30);
 
 /// What is known of our credentials.
 #[derive(Debug, Default)]
@@ -29,8 +38,30 @@ enum State {
     Unknown,
     /// They went through.
     Open,
-    /// They were refused.
-    Refused { at: Instant, error: StoreError },
+    /// They were refused, but that was no failed login: whoever waits may try again.
+    Doubted,
+    /// So many logins failed, and the last stands until then.
+    Refused { times: usize, until: Instant, error: StoreError },
+}
+
+impl State {
+    /// After an answer of this status and error. A 403 is mostly about the rights to one thing; of a
+    /// lock-out it says so. Other reasons of a 401 than CouchDB's for a failed login come from
+    /// something between, or are about a right, and are not counted.
+    fn after(&self, status: u16, error: &StoreError, now: Instant) -> Self {
+        let said = error.to_string();
+        let refused =
+            |times, stands| Self::Refused { times, until: now + stands, error: error.clone() };
+        match status {
+            401 if said.contains("Name or password is incorrect") => {
+                let before = if let Self::Refused { times, .. } = self { *times } else { 0 };
+                refused(before + 1, STAND[before % STAND.len()])
+            }
+            403 if said.contains("locked") => refused(0, LOCKED),
+            401 => Self::Doubted,
+            _ => Self::Open,
+        }
+    }
 }
 
 impl Door {
@@ -50,14 +81,15 @@ impl Door {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &*state {
             State::Open => Ok(true),
-            State::Refused { at, error } if now.duration_since(*at) < STANDS => Err(error.clone()),
-            State::Refused { .. } | State::Unknown => Ok(false),
+            State::Refused { until, error, .. } if now < *until => Err(error.clone()),
+            State::Refused { .. } | State::Doubted | State::Unknown => Ok(false),
         }
     }
 
-    /// Whether a refusal stands.
-    pub(super) fn is_shut(&self) -> bool {
-        self.look(Instant::now()).is_err()
+    /// Whether the last answer was a refusal.
+    pub(super) fn is_refused(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*state, State::Doubted | State::Refused { .. })
     }
 
     /// The credentials are others now.
@@ -70,14 +102,71 @@ impl Door {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Open;
     }
 
-    /// The server has answered with an error. A 403 is mostly about the rights to one thing; of a
-    /// lock-out it says so.
+    /// The server has answered with an error.
     pub(super) fn failed(&self, status: u16, error: &StoreError) {
-        if status == 401 || (status == 403 && error.to_string().contains("locked")) {
-            let refused = State::Refused { at: Instant::now(), error: error.clone() };
-            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-        } else {
-            self.opened();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = state.after(status, error, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(reason: &str) -> StoreError {
+        StoreError::Unauthorised { address: "http://db".to_owned(), reason: reason.to_owned() }
+    }
+
+    /// How long the next request has to wait, in seconds.
+    fn stands(state: &State, now: Instant) -> Option<u64> {
+        match state {
+            State::Refused { until, .. } => Some(until.duration_since(now).as_secs()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn failed_logins_are_so_rare_that_none_locks_the_account() {
+        let failed = said("401 unauthorized: Name or password is incorrect.");
+        let (mut state, mut now) = (State::Open, Instant::now());
+        let mut tries = Vec::new();
+        for _ in 0..20 {
+            state = state.after(401, &failed, now);
+            tries.push(now);
+            now += Duration::from_secs(stands(&state, now).unwrap());
+        }
+        // CouchDB counts from the first failure that it knows of, for 300 s.
+        let mut begun = tries[0];
+        let mut counted = 0;
+        for at in tries {
+            if at.duration_since(begun) > Duration::from_secs(300) {
+                (begun, counted) = (at, 0);
+            }
+            counted += 1;
+            assert!(counted < 5);
+        }
+    }
+
+    #[test]
+    fn what_is_no_failed_login_may_be_asked_again() {
+        let now = Instant::now();
+        let failed = said("401 unauthorized: Name or password is incorrect.");
+        for (before, status, reason, expected) in [
+            (State::Open, 401, "unauthorized: Name or password is incorrect.", Some(5)),
+            (
+                State::Unknown.after(401, &failed, now),
+                401,
+                "Name or password is incorrect.",
+                Some(75),
+            ),
+            (State::Open, 401, "You are not authorized to access this db.", None),
+            (State::Open, 401, "<html>gateway</html>", None),
+            (State::Open, 403, "Account is temporarily locked due to multiple failures", Some(30)),
+            (State::Open, 403, "You are not allowed to access this db.", None),
+            (State::Unknown.after(401, &failed, now), 500, "unknown_error", None),
+        ] {
+            let after = before.after(status, &said(reason), now);
+            assert_eq!(stands(&after, now), expected, "{before:?}, {status} {reason}");
         }
     }
 }

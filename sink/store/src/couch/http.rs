@@ -133,7 +133,7 @@ impl Http {
 
     /// Takes the password that there is by now, if the one that we have was refused.
     fn renew(&self) {
-        let Some(renewal) = self.config.renewal.as_ref().filter(|_| self.door.is_shut()) else {
+        let Some(renewal) = self.config.renewal.as_ref().filter(|_| self.door.is_refused()) else {
             return;
         };
         let Some(now) = renewal.now() else { return };
