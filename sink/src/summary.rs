@@ -1,5 +1,6 @@
 //! The content of a document as a number that does not depend on how its JSON is written: the
-//! order of members, spaces, escapes and the forms of numbers are a store's own business.
+//! order of members, spaces, escapes and the forms of numbers are a store's own business. So is what
+//! JSON leaves open: of members of one name the last counts, as CouchDB and JavaScript have it.
 
 use std::fmt;
 
@@ -44,9 +45,21 @@ fn mixed(kind: u64, value: u64) -> u64 {
     xxh3_64_with_seed(&value.to_le_bytes(), kind)
 }
 
-/// One member of an object; their sum is the same in any order.
-fn member(name: &str, value: u64) -> u64 {
-    mixed(xxh3_64(name.as_bytes()), value)
+/// The members of an object: each name as a number, and its value.
+#[derive(Default)]
+struct Sum(Vec<(u64, u64)>);
+
+impl Sum {
+    fn add(&mut self, name: &str, value: u64) {
+        self.0.push((xxh3_64(name.as_bytes()), value));
+    }
+
+    /// The same in any order; of one name the last counts.
+    fn all(mut self) -> u64 {
+        self.0.sort_by_key(|(name, _)| *name);
+        let last = self.0.chunk_by(|one, other| one.0 == other.0).filter_map(<[_]>::last);
+        last.fold(0, |sum, (name, value)| sum.wrapping_add(mixed(*name, *value)))
+    }
 }
 
 struct Members;
@@ -59,17 +72,17 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Summary, A::Error> {
-        let mut summary = Summary { rest: 0, place: None };
+        let (mut rest, mut place) = (Sum::default(), None);
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             let left_out = if name == "source" { WHICH_COPY } else { &[] };
             let value = map.next_value_seed(Number(left_out))?;
             if name == "place" {
-                summary.place = Some(value);
+                place = Some(value);
             } else {
-                summary.rest = summary.rest.wrapping_add(member(&name, value));
+                rest.add(&name, value);
             }
         }
-        Ok(summary)
+        Ok(Summary { rest: rest.all(), place })
     }
 }
 
@@ -123,8 +136,9 @@ impl<'de> Visitor<'de> for Number {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<u64, E> {
-        // There are two zeros, and they are equal.
-        Ok(mixed(3, if value == 0.0 { 0 } else { value.to_bits() }))
+        // There are two zeros, and they are equal; CouchDB reads some of the numbers that are nearer
+        // to them than what is normal (5e-324) as zero.
+        Ok(mixed(3, if value.abs() < f64::MIN_POSITIVE { 0 } else { value.to_bits() }))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<u64, E> {
@@ -140,14 +154,14 @@ impl<'de> Visitor<'de> for Number {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut sum = mixed(8, 0);
+        let mut members = Sum::default();
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             let value = map.next_value_seed(Number(&[]))?;
             if !self.0.contains(&&*name) {
-                sum = sum.wrapping_add(member(&name, value));
+                members.add(&name, value);
             }
         }
-        Ok(sum)
+        Ok(mixed(8, 0).wrapping_add(members.all()))
     }
 }
 
@@ -180,6 +194,10 @@ mod tests {
         }
         assert_ne!(of(r#"{"n":9007199254740993}"#), of(r#"{"n":9007199254740992}"#));
         assert_eq!(of(r#"{"n":-0.0}"#), of(r#"{"n":0}"#));
+        assert_eq!(of(r#"{"n":5e-324}"#), of(r#"{"n":0.0}"#));
+        let twice = r#"{"a":1,"b":{"x":1,"x":{"y":1,"y":2}},"a":3,"place":1,"place":2}"#;
+        assert_eq!(of(twice), of(r#"{"a":3,"b":{"x":{"y":2}},"place":2}"#));
+        assert_ne!(of(twice), of(r#"{"a":1,"b":{"x":{"y":2}},"place":2}"#));
         assert!(Summary::of("[]").is_err());
     }
 
