@@ -145,7 +145,9 @@ pub(super) fn read(
     wants: &[Want],
     budget: usize,
 ) -> Result<Chunk, Failure> {
-    let mut chunk = Chunk { version: data_version(connection)?, ..Chunk::default() };
+    // One look at the file: what goes between two would pass for a gap that compaction left.
+    let connection = connection.unchecked_transaction()?;
+    let mut chunk = Chunk { version: data_version(&connection)?, ..Chunk::default() };
     let mut statement = connection.prepare_cached("SELECT id, earliest, next FROM partitions")?;
     let extents: HashMap<i64, Extent> = statement
         .query_map([], |row| Ok((row.get(0)?, Extent { earliest: row.get(1)?, end: row.get(2)? })))?
@@ -173,7 +175,7 @@ pub(super) fn read(
             });
             from = extent.earliest;
         }
-        let next = read_partition(connection, want, from, extent.end, share, &mut chunk)?;
+        let next = read_partition(&connection, want, from, extent.end, share, &mut chunk)?;
         chunk.more |= next < extent.end;
         chunk.next.push((want.partition.clone(), next));
     }
@@ -226,4 +228,56 @@ fn record(row: &Row<'_>, partition: &Partition, blocks: &mut Blocks) -> Result<R
             offset,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Retention between the look at what is held and the reading must not pass for a gap that
+    /// compaction left.
+    #[test]
+    fn what_goes_while_it_is_read_is_told() {
+        const RECORDS: i64 = 3_000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.sqlite");
+        let writer = schema::create(&path).unwrap();
+        writer.pragma_update(None, "synchronous", "OFF").unwrap();
+        let table = records_table(1);
+        schema::create_table(&writer, &table).unwrap();
+        let insert = format!("INSERT INTO {table} VALUES (?1, 0, NULL, x'', NULL)");
+        writer.execute_batch("BEGIN").unwrap();
+        (0..RECORDS).for_each(|offset| _ = writer.execute(&insert, [offset]).unwrap());
+        let partition = "INSERT INTO partitions (id, topic, number, next) VALUES (1, 1, 0, ?1)";
+        writer.execute("INSERT INTO topics VALUES (1, 'posts', '')", []).unwrap();
+        writer.execute(partition, [RECORDS]).unwrap();
+        writer.execute_batch("COMMIT").unwrap();
+        let reader = schema::open(&path, Purpose::Read).unwrap();
+        let earliest = || -> i64 {
+            reader.query_row("SELECT earliest FROM partitions", [], |row| row.get(0)).unwrap()
+        };
+        let done = &AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let table = &table;
+            scope.spawn(move || {
+                for keep in 1..RECORDS {
+                    let retain = format!(
+                        "BEGIN IMMEDIATE; DELETE FROM {table} WHERE offset < {keep};
+                         UPDATE partitions SET earliest = {keep}; COMMIT"
+                    );
+                    writer.execute_batch(&retain).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let next = earliest();
+                let want = Want { partition: Partition::new("posts", 0), id: 1, next };
+                let chunk = read(&reader, &[want], 1).unwrap();
+                let first = chunk.records.first().map(|record| record.position.offset);
+                assert!(first == Some(next) || !chunk.overtaken.is_empty(), "{next}: {chunk:?}");
+            }
+        });
+    }
 }
