@@ -154,6 +154,35 @@ async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn nothing_comes_of_what_a_topic_was_once_it_is_told_that_it_was_made_anew() {
+    let (log, topic) = with_topic(1).await;
+    log.publish(records(&topic, 10)).await;
+    let from = [(Partition::new(topic.as_str(), 0), 0)].into();
+    let mut reader = log.assign(&from, config("")).await.unwrap();
+    // The others were fetched with it.
+    let Delivery::Records(first) = reader.next(1, PATIENCE).await.unwrap() else { panic!() };
+    assert_eq!(first[0].position.offset, 0);
+    delete(&topic).await;
+    let deadline = Instant::now() + PATIENCE;
+    while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
+        || !log.publish(records(&topic, 3)).await.into_iter().all(|answer| answer.is_ok())
+    {
+        assert!(Instant::now() < deadline, "the topic can't be made anew");
+    }
+    loop {
+        assert!(Instant::now() < deadline, "it was not told");
+        let heard = reader.next(0, Duration::from_millis(100)).await.unwrap();
+        if let Delivery::Trouble(LogError::OutOfRange { offset: 10, .. }) = heard {
+            break;
+        }
+    }
+    let records = until(&mut reader, "records", as_records).await;
+    assert_eq!(records[0].position.offset, 0);
+    reader.close().await.unwrap();
+    delete(&topic).await;
+}
+
+#[tokio::test]
 async fn a_static_member_comes_back_without_a_rebalance() {
     let (log, topic) = with_topic(4).await;
     let group = unique("group");
