@@ -129,7 +129,10 @@ impl Handover {
         result
     }
 
-    /// Hands over what was fetched. Records of partitions that are not owned any more are dropped.
+    /// Hands over what was fetched. Records of partitions that are not owned any more are dropped, and
+    /// such as were handed over before: when the group moves, librdkafka pauses what a member keeps
+    /// (`rd_kafka_assignment_pause`) and goes on from the last record that was polled; one that is
+    /// being polled at that moment comes again.
     pub(super) fn push(&self, records: &mut Vec<Record>) {
         if records.is_empty() {
             return;
@@ -142,7 +145,7 @@ impl Handover {
                     run.settle(state);
                     run = Run::begin(&record, state);
                 }
-                if run.wanted {
+                if run.wanted && record.position.offset >= run.next {
                     run.next = record.position.offset + 1;
                     state.bytes += record.size();
                     state.records.push_back(record);
@@ -223,7 +226,7 @@ impl Run {
         let partition = record.position.in_partition();
         let owned = state.owned.get(&partition);
         let wanted = owned.is_some_and(|owned| !owned.paused && !owned.seeking);
-        Self { partition: Some(partition), wanted, next: 0 }
+        Self { partition: Some(partition), wanted, next: owned.map_or(0, |owned| owned.next) }
     }
 
     fn goes_on(&self, record: &Record) -> bool {
@@ -238,5 +241,44 @@ impl Run {
         if let (Some(owned), true) = (owned, self.wanted) {
             owned.next = self.next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::event::Headers;
+    use crate::log::Position;
+
+    #[test]
+    fn what_comes_twice_is_handed_over_once() {
+        let (handover, partition) = (Handover::new(1 << 20), Partition::new("posts", 0));
+        let record = |offset| Record {
+            position: Position { topic: "posts".into(), partition: 0, offset },
+            appended: Timestamp::UNIX_EPOCH,
+            key: None,
+            value: Some(Bytes::from("x")),
+            headers: Headers::new(),
+        };
+        let comes = |offsets: Range<i64>| -> Vec<i64> {
+            handover.push(&mut offsets.map(record).collect());
+            match handover.take(100) {
+                Some(Ok(Delivery::Records(records))) => {
+                    records.into_iter().map(|record| record.position.offset).collect()
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        handover.lock().owned.insert(partition.clone(), Owned::at(-1));
+        assert_eq!(comes(3..6), [3, 4, 5]);
+        assert_eq!(comes(5..8), [6, 7]);
+        // From where it is read again, all of it is.
+        handover.lock().owned.insert(partition, Owned::at(4));
+        assert_eq!(comes(4..6), [4, 5]);
     }
 }
