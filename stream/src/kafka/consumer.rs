@@ -223,6 +223,14 @@ impl EventConsumer for KafkaConsumer {
             if let Some(foreign) = commits.keys().find(|p| !state.owned.contains_key(*p)) {
                 return Err(LogError::NotAssigned { partition: foreign.to_string() });
             }
+            // Somebody has not heard yet that it was made anew, and is read from its beginning.
+            let next = |partition: &Partition| state.owned[partition].next;
+            let beyond = commits.iter().find(|(p, offset)| (0..**offset).contains(&next(p)));
+            if let Some((partition, offset)) = beyond.filter(|_| self.member) {
+                let (address, next) = (self.log.address.clone(), next(partition));
+                let reason = format!("{partition} was read up to {next} and not up to {offset}");
+                return Err(LogError::Transient { address, reason });
+            }
             let before = commits.keys().filter(|p| state.owned[*p].committed >= 0);
             before.cloned().collect()
         };

@@ -183,6 +183,40 @@ async fn nothing_comes_of_what_a_topic_was_once_it_is_told_that_it_was_made_anew
 }
 
 #[tokio::test]
+async fn nothing_of_what_a_topic_was_is_committed_of_what_it_is() {
+    // Beside another topic, as librdkafka need not notice then.
+    let ((log, topic), (_, other)) = (with_topic(1).await, with_topic(1).await);
+    let group = unique("group");
+    log.publish(records(&topic, 10)).await;
+    let mut consumer = log.subscribe(&[&topic, &other], config(&group)).await.unwrap();
+    until(&mut consumer, "records", as_records).await;
+    let read = [(Partition::new(topic.as_str(), 0), 10)].into();
+    consumer.commit(&read).await.unwrap();
+    delete(&topic).await;
+    let deadline = Instant::now() + PATIENCE;
+    while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
+        || !log.publish(records(&topic, 20)).await.into_iter().all(|answer| answer.is_ok())
+    {
+        assert!(Instant::now() < deadline, "the topic can't be made anew");
+    }
+    // Whoever commits may not have heard of it yet.
+    loop {
+        assert!(Instant::now() < deadline, "it was not told");
+        // The group may have what it had for a moment.
+        let _ = consumer.commit(&read).await;
+        match consumer.next(0, Duration::from_millis(100)).await.unwrap() {
+            Delivery::Trouble(LogError::OutOfRange { .. }) | Delivery::Revoked(_) => break,
+            _ => {}
+        }
+    }
+    consumer.commit(&read).await.unwrap_err();
+    assert!(log.committed(&group, &topic).await.unwrap().is_empty());
+    consumer.close().await.unwrap();
+    delete(&topic).await;
+    delete(&other).await;
+}
+
+#[tokio::test]
 async fn a_static_member_comes_back_without_a_rebalance() {
     let (log, topic) = with_topic(4).await;
     let group = unique("group");

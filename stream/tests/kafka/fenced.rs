@@ -49,7 +49,10 @@ async fn a_member_that_is_put_out_says_so_and_joins_again() {
 
     second.close().await.unwrap();
     until(&mut first, "the assignment", all_assigned).await;
-    until(&mut first, "records", as_records).await;
+    until(&mut first, "the record", |delivery| {
+        as_records(delivery)?.into_iter().find(|record| record.position.partition == 0)
+    })
+    .await;
     first.commit(&commit).await.unwrap();
     assert_eq!(log.committed(&group, &topic).await.unwrap()[&0], 1);
     // And nothing is wrong any more.
