@@ -8,7 +8,7 @@ mod harness;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bowerbird_ingest::archive::{ArchiveConfig, FileSummary, Outcome, Summary};
+use bowerbird_ingest::archive::{ArchiveConfig, FileSummary, Outcome, Problem, Summary};
 use bowerbird_stream::topic;
 use harness::TestLog;
 use harness::archives::{
@@ -243,5 +243,44 @@ async fn links_in_containers_are_told() {
             "links.tar" => assert_eq!((file.outcome, found.len()), (Outcome::PassedOver, 0)),
             _ => assert_eq!((file.outcome, found), (Outcome::Complete, ids.clone())),
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tar_does_not_hold_as_it_is_is_told_and_what_is_of_no_known_type_is_a_file() {
+    let (bytes, ids) = lines_from(0, 50);
+    let packed = gzip(&bytes);
+    // As GNU tar and bsdtar write a file with holes: the map of them stands before its content.
+    let mut map = format!("1\n0\n{}\n", packed.len()).into_bytes();
+    map.resize(512, 0);
+    let with_holes = [map, packed.clone()].concat();
+    let records: [(&str, &[u8]); 2] = [("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0")];
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut append = |name: &str, kind: u8, content: &[u8], sparse: bool| {
+        if sparse {
+            builder.append_pax_extensions(records).unwrap();
+        }
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_entry_type(tar::EntryType::new(kind));
+        builder.append_data(&mut header, name, content).unwrap();
+    };
+    append("holes.json.gz", b'0', &with_holes, true);
+    append("volume.json", b'M', &bytes[7..], false);
+    append("label", b'V', b"", false);
+    append("odd.json.gz", b'Z', &packed, false);
+    let tarred = builder.into_inner().unwrap();
+    let within = tar(&[("in.tar", tarred.clone())]);
+    for (name, bytes) in [("a.tar", tarred.clone()), ("a.tgz", gzip(&tarred)), ("b.tar", within)] {
+        let test = TestLog::new().await;
+        let file = one(&test, name, &bytes).await;
+        assert_eq!(file.outcome, Outcome::Truncated, "{file:#?}");
+        let told = |part: &str, why: &str| {
+            let is = |one: &Problem| one.member.contains(part) && one.error.contains(why);
+            file.found.problems.iter().any(is)
+        };
+        assert!(told("holes.json.gz", "--sparse") && told("volume", "--multi-volume"), "{file:#?}");
+        assert_eq!((file.found.damaged, file.found.foreign), (2, 0), "{file:#?}");
+        assert_eq!(keys(&test, topic::POSTS).await, ids, "{name}");
     }
 }

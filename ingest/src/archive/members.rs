@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use rawzip::{CompressionMethod, ZipArchive, ZipLocator};
 
+use super::entry::{HOLES, Kind};
 use super::format::Format;
 use super::range::Range;
 
@@ -138,21 +139,15 @@ pub fn of_tar<E>(
     let headers = Headers::default();
     let mut archive = headers.archive(range.part(0, range.len()));
     let mut entries = archive.entries_with_seek()?;
-    while let Some(entry) = headers.next(&mut entries)? {
-        let path = entry.path_bytes();
-        let kind = entry.header().entry_type();
-        let member = if kind.is_gnu_sparse() {
-            let why = "it has holes (GNU tar --sparse), which are not read; unpack it first, and \
-                       import what comes out";
-            Member::Unread(why.to_owned())
-        } else if is_file(kind, &path) {
-            Member::Plain(range.part(entry.raw_file_position(), entry.size()), None)
-        } else if is_link(kind) {
-            Member::Link
-        } else {
-            continue;
+    while let Some(mut entry) = headers.next(&mut entries)? {
+        let member = match Kind::of(&mut entry)? {
+            Kind::File => Member::Plain(range.part(entry.raw_file_position(), entry.size()), None),
+            Kind::Sparse => Member::Unread(HOLES.to_owned()),
+            Kind::Unread(why) => Member::Unread(why.to_owned()),
+            Kind::Link => Member::Link,
+            Kind::Empty => continue,
         };
-        take(&path, member).map_err(Failed::Taker)?;
+        take(&entry.path_bytes(), member).map_err(Failed::Taker)?;
     }
     Ok(())
 }
@@ -216,16 +211,6 @@ impl<R: Seek> Seek for Bounded<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
     }
-}
-
-/// Whether a member of a tar is a file of its own.
-pub fn is_file(kind: tar::EntryType, path: &[u8]) -> bool {
-    (kind.is_file() || kind.is_contiguous()) && !path.ends_with(b"/")
-}
-
-/// Whether it names another, which may be a member as well.
-pub fn is_link(kind: tar::EntryType) -> bool {
-    kind.is_symlink() || kind.is_hard_link()
 }
 
 /// A zip whose directory can be read.

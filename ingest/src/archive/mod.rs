@@ -12,6 +12,7 @@
 mod blocks;
 mod checkpoint;
 mod config;
+mod entry;
 mod file;
 mod find;
 mod format;

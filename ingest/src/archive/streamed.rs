@@ -8,7 +8,8 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
 use rawzip::CompressionMethod;
 
-use super::members::{Check, Checked, Failed, Headers, Method, is_file, is_link};
+use super::entry::Kind;
+use super::members::{Check, Checked, Failed, Headers, Method};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -33,15 +34,19 @@ pub fn of_tar<E>(
     let headers = Headers::default();
     let mut archive = headers.archive(reader);
     let mut entries = archive.entries()?;
-    while let Some(entry) = headers.next(&mut entries)? {
-        let kind = entry.header().entry_type();
+    while let Some(mut entry) = headers.next(&mut entries)? {
+        let kind = Kind::of(&mut entry)?;
         let path = entry.path_bytes().into_owned();
         let size = entry.size();
         let mut member = Exact::new(entry, size);
-        if is_file(kind, &path) || kind.is_gnu_sparse() {
-            take(&path, Streamed::Read(&mut member)).map_err(Failed::Taker)?;
-        } else if is_link(kind) {
-            take(&path, Streamed::Link).map_err(Failed::Taker)?;
+        let streamed = match kind {
+            Kind::File | Kind::Sparse => Some(Streamed::Read(&mut member)),
+            Kind::Unread(why) => Some(Streamed::Unread(why.to_owned())),
+            Kind::Link => Some(Streamed::Link),
+            Kind::Empty => None,
+        };
+        if let Some(streamed) = streamed {
+            take(&path, streamed).map_err(Failed::Taker)?;
         }
         io::copy(&mut member, &mut io::sink())?;
     }
