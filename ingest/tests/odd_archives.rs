@@ -284,3 +284,33 @@ async fn what_a_tar_does_not_hold_as_it_is_is_told_and_what_is_of_no_known_type_
         assert_eq!(keys(&test, topic::POSTS).await, ids, "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_begin_within_a_long_line_are_no_foreign_files() {
+    let page = |first: u64| {
+        let post =
+            |n: u64| serde_json::json!({"id": (first + n).to_string(), "text": "x".repeat(900)});
+        let posts: Vec<Value> = (0..200).map(post).collect();
+        serde_json::json!({ "data": posts }).to_string() + "\n"
+    };
+    let all: String = (1..=4).map(|number| page(number * 1_000)).collect();
+    let test = TestLog::new().await;
+    let folder = test.folder.path().join("grabs");
+    std::fs::create_dir(&folder).unwrap();
+    // As `split -b` does it. A line is cut in each, and another is whole.
+    let (one, two) = all.as_bytes().split_at(page(1_000).len() + 70_000);
+    write(&folder, "part-aa", one);
+    write(&folder, "part-ab", two);
+    write(
+        &folder,
+        "blank",
+        [&[b' '; 70_000], "\n".as_bytes(), page(9_000).as_bytes()].concat().as_slice(),
+    );
+    write(&folder, "picture", &[0xff, 0xd8, 0, b'"', b':'].repeat(20_000));
+    write(&folder, "note", "not of that: \"a\"".repeat(20_000).as_bytes());
+    let summary = import(&test, &folder).await;
+    assert_eq!(summary.total.posts, 4 * 200, "{summary:#?}");
+    assert_eq!(summary.total.dead_letters, [("not-json".to_owned(), 2)].into(), "{summary:#?}");
+    let passed = summary.files.iter().filter(|file| file.outcome == Outcome::PassedOver);
+    assert_eq!(passed.count(), 2, "{summary:#?}");
+}

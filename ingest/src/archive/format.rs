@@ -95,6 +95,17 @@ pub fn begins_with_object(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().first() == Some(&b'{')
 }
 
+/// Whether these bytes end before another line begins than the first, and that is blank or may be
+/// the end of an object: archives are cut into pieces of a size, wherever that is in a line.
+fn ends_within_first_line(bytes: &[u8]) -> bool {
+    let (first, rest) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(feed) => bytes.split_at(feed),
+        None => (bytes, &[][..]),
+    };
+    let may_be_json = || first.windows(2).any(|two| two == b"\":") && !first.contains(&0);
+    rest.trim_ascii_start().is_empty() && (first.trim_ascii().is_empty() || may_be_json())
+}
+
 /// What a text may begin with (Unicode 23.8).
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -138,7 +149,8 @@ impl<'r> Peeked<'r> {
     pub fn may_hold_objects(&mut self) -> bool {
         let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(begins_with_object);
         self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
-        self.head.is_empty() || matches!(self.ended, Some(Err(_))) || found(&self.head)
+        let told = self.ended.is_some() || !ends_within_first_line(&self.head);
+        self.head.is_empty() || matches!(self.ended, Some(Err(_))) || found(&self.head) || !told
     }
 
     fn look(&mut self, enough: impl Fn(&[u8]) -> bool) {
