@@ -53,13 +53,20 @@ pub fn read(bytes: Bytes, id_property: &str) -> Result<Feature, Refusal> {
     let id = match property.and_then(id_of_property) {
         Some(id) => id,
         None => match id_of(&geojson.id) {
-            Some(id) if !is_made_up(&id) => id,
-            Some(_) => {
+            Some(id) if is_made_up(&id) => {
                 return Err(refused(format!(
                     "its property {id_property} has no value, and its own id is made anew for \
                      each answer"
                 )));
             }
+            // MapServer makes 0 of a key without a value, and of each.
+            Some(id) if property.is_some() && is_digits(&id) => {
+                return Err(refused(format!(
+                    "its property {id_property} has no value, and its own id ({id}) may be the \
+                     value that another has"
+                )));
+            }
+            Some(id) => id,
             None => {
                 return Err(refused(format!(
                     "it has neither a property {id_property} nor an id of its own"
@@ -100,6 +107,10 @@ impl GeoJson<'_> {
 /// GeoServer names features without a primary key `<layer>.fid-<random>`, anew for each answer.
 fn is_made_up(id: &str) -> bool {
     id.starts_with("fid-") || id.contains(".fid-")
+}
+
+fn is_digits(id: &str) -> bool {
+    id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn id_of_property(raw: &RawValue) -> Option<String> {
@@ -179,6 +190,8 @@ mod tests {
             (r#"{"id":"l.1","properties":{"code":""}}"#, Some("l.1")),
             (r#"{"id":"l.1","properties":{"code":null}}"#, Some("l.1")),
             (r#"{"id":7,"properties":{}}"#, Some("7")),
+            (r#"{"id":0,"properties":{"code":""}}"#, None),
+            (r#"{"id":"7","properties":{"code":null}}"#, None),
             (r#"{"id":"l.1","properties":null}"#, Some("l.1")),
             (r#"{"id":"l.fid--3f_18a","properties":{"code":"9"}}"#, Some("9")),
             (r#"{"id":"l.fid--3f_18a","properties":{"code":""}}"#, None),
