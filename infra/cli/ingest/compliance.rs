@@ -17,7 +17,8 @@ pub struct Arguments {
     #[command(flatten)]
     pub files: archive::Arguments,
     /// What the lines of batch compliance results are about, which they do not say [default: what
-    /// the name of the file says (tweets, posts, users), else what each line looks like]
+    /// the name of the file says (tweets, posts, users), else what each line looks like; one that
+    /// may be about either is a dead letter]
     #[arg(long, value_name = "WHAT")]
     about: Option<About>,
     /// When the results were made, as 2026-01-31T12:00:00Z; what was observed before is removed

@@ -25,7 +25,7 @@ pub enum About {
     Posts,
     /// Users.
     Users,
-    /// What each line looks like: the creation of a post is in its id.
+    /// What each line looks like, as far as that tells: the creation of a post is in its id.
     Either,
 }
 
@@ -40,16 +40,25 @@ impl About {
         }
     }
 
-    fn subject(self, id: u64, created: Option<Timestamp>) -> &'static str {
-        /// Creation times come in full seconds.
+    /// What a line is about; nothing where it may be either. A post was made when its id says, to
+    /// the millisecond. So was a user of the last years, whose creation comes in full seconds.
+    fn subject(self, id: u64, created: Option<&str>) -> Option<&'static str> {
         const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
+        /// Before them, ids of posts and of users were counted one by one.
+        const FIRST_SNOWFLAKE: u64 = 30_000_000_000;
         match self {
-            Self::Posts => "post",
-            Self::Users => "user",
-            Self::Either => match created {
-                Some(at) if at.duration_since(time::of_snowflake(id)).abs() > ROUNDED => "user",
-                _ => "post",
-            },
+            Self::Posts => Some("post"),
+            Self::Users => Some("user"),
+            Self::Either => {
+                let has_fraction = created?.contains('.');
+                let off = time::parse(created?)?.duration_since(time::of_snowflake(id)).abs();
+                match (has_fraction, off > ROUNDED) {
+                    (true, _) if off.is_zero() => Some("post"),
+                    (true, true) if id < FIRST_SNOWFLAKE => None,
+                    (_, true) => Some("user"),
+                    (_, false) => None,
+                }
+            }
         }
     }
 }
@@ -84,8 +93,10 @@ pub fn of_result(top: &Top<'_>, about: About) -> Result<Notice, &'static str> {
     let word = top.action.text().unwrap_or_default();
     let action = RESULTS.into_iter().find(|known| *known == word).ok_or("of an unknown action")?;
     let id = top.id_str.id().or_else(|| top.id.id()).ok_or("it names no id")?;
-    let created = top.created_at.text().and_then(time::parse);
-    Ok(Notice { subject: about.subject(id, created), action, id, time: None })
+    let subject = about
+        .subject(id, top.created_at.text())
+        .ok_or("it may be about a post or about a user: say which by --about")?;
+    Ok(Notice { subject, action, id, time: None })
 }
 
 /// The notice that an item of a v2 compliance stream is, if it is one.

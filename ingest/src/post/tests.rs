@@ -430,6 +430,27 @@ fn results_of_batch_compliance_are_about_what_the_file_or_the_line_says() {
             assert_eq!(at, written, "{about:?}");
         }
     }
+    // Users of the last years have such ids too; and posts of the first years had others.
+    for (id, created, subject) in [
+        ("1170025343920402432", "2019-09-06T17:25:54+00:00", None),
+        ("1170025343920402432", "2019-09-06T17:25:54.000Z", None),
+        ("1170025343920402432", "", None),
+        ("1482680858", "2013-06-04T16:25:04+00:00", Some("user")),
+        ("1482680858", "2009-04-09T07:45:16.000Z", None),
+    ] {
+        let (mut found, line) = (Vec::new(), Bytes::from(line(id, "delete", created)));
+        let either = reader().with_results(About::Either);
+        either.read(&line, Place::Line(1), &mut |one| found.push(one));
+        match (subject, &found[..]) {
+            (Some(subject), [Found::Notice { record }]) => {
+                assert_eq!(record.headers.text("ce_subject"), Some(subject));
+            }
+            (None, [Found::Refused { refusal, .. }]) => {
+                assert!(refusal.error.contains("--about"), "{refusal:?}");
+            }
+            (_, found) => panic!("{id} {created}: {found:?}"),
+        }
+    }
     let mut found = Vec::new();
     let odd = Bytes::from(line("5", "explode", &of_id));
     reader().with_results(About::Posts).read(&odd, Place::Line(1), &mut |one| found.push(one));
