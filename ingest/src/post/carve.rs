@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
-use super::shape::{Object, ProblemNote, Top};
+use super::shape::{Object, Top};
 
 /// Longer strings are no ids.
 const MAX_ID_LENGTH: usize = 64;
@@ -113,10 +113,10 @@ impl<'a> Response<'a> {
     fn referred_by(&self, raw: &RawValue) -> Vec<usize> {
         let mut found = Vec::new();
         if !self.entries.is_empty() {
-            let strings = Strings { response: self, found: &mut found, username: false };
-            let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-            // Nested deeper than the parser goes: what was found so far stands.
-            strings.deserialize(&mut deserializer).ok();
+            strings(raw.get(), |text, is_username| {
+                let index = if is_username { &self.by_username } else { &self.by_id };
+                found.extend(index.get(text).into_iter().flatten());
+            });
         }
         found
     }
@@ -176,14 +176,24 @@ impl<'a> Response<'a> {
     }
 }
 
+/// What an error is about.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AboutWhat<'a> {
+    #[serde(borrow)]
+    resource_id: Scalar<'a>,
+    #[serde(borrow)]
+    value: Scalar<'a>,
+}
+
 /// Each error with the ids that it is about.
 fn errors_of(raw: &RawValue) -> Vec<(&RawValue, Vec<String>)> {
     let list: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     list.into_iter()
         .map(|raw| {
-            let Object(note): Object<ProblemNote<'_>> =
+            let Object(about): Object<AboutWhat<'_>> =
                 serde_json::from_str(raw.get()).unwrap_or_default();
-            let about = [&note.resource_id, &note.value];
+            let about = [&about.resource_id, &about.value];
             let about = about.into_iter().filter_map(|name| name.text().map(str::to_owned));
             (raw, about.collect())
         })
@@ -218,73 +228,83 @@ impl<'de: 'a, 'a> Deserialize<'de> for Includes<'a> {
     }
 }
 
-/// Walks a value and looks every string in it up among the ids.
-struct Strings<'r, 'a, 'f> {
-    response: &'r Response<'a>,
-    found: &'f mut Vec<usize>,
-    /// Whether this value is a username: only there does such a name refer to anyone.
-    username: bool,
-}
-
-impl Strings<'_, '_, '_> {
-    fn inner(&mut self, username: bool) -> Strings<'_, '_, '_> {
-        Strings { response: self.response, found: self.found, username }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strings<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strings<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let Response { by_id, by_username, .. } = self.response;
-        let index = if self.username { by_username } else { by_id };
-        if text.len() <= MAX_ID_LENGTH {
-            self.found.extend(index.get(text).into_iter().flatten());
+/// Hands out the strings in a value that are short enough for an id, and whether each is a username:
+/// only there does such a name refer to anyone. A parser would stop at the first text that ends in
+/// half a character (a lone surrogate), or at a number out of its range.
+fn strings(json: &str, mut take: impl FnMut(&str, bool)) {
+    let (mut rest, mut is_username) = (json, false);
+    while let Some((_, string)) = rest.split_once('"') {
+        let end = end_of_string(string);
+        let (text, behind) = (&string[..end], string[end..].strip_prefix('"').unwrap_or_default());
+        match behind.trim_start().strip_prefix(':') {
+            Some(value) => {
+                is_username = text == "username" && value.trim_start().starts_with('"');
+            }
+            None if text.len() > MAX_ID_LENGTH => is_username = false,
+            None if !text.contains('\\') => take(text, std::mem::take(&mut is_username)),
+            None => {
+                let is_username = std::mem::take(&mut is_username);
+                if let Ok(text) = serde_json::from_str::<String>(&format!("\"{text}\"")) {
+                    take(&text, is_username);
+                }
+            }
         }
-        Ok(())
+        rest = behind;
     }
+}
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self.inner(false))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Scalar<'de>>()? {
-            map.next_value_seed(self.inner(key.text() == Some("username")))?;
+/// Where a string ends whose first quote is behind us.
+fn end_of_string(string: &str) -> usize {
+    let bytes = string.as_bytes();
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at;
         }
-        Ok(())
+        at = (at + 2).min(bytes.len());
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use crate::post::{Found, Place, Reader};
+
+    fn payloads(line: String) -> Vec<String> {
+        let reader = Reader::stream("archive:a".into(), Timestamp::UNIX_EPOCH);
+        let mut payloads = Vec::new();
+        reader.read(&Bytes::from(line), Place::Line(1), &mut |found| {
+            let Found::Post { record, .. } = found else { panic!("{found:?}") };
+            payloads.push(String::from_utf8(record.value.unwrap().to_vec()).unwrap());
+        });
+        payloads
+    }
+
+    #[test]
+    fn what_a_parser_refuses_in_a_post_keeps_none_of_its_includes_away() {
+        let deep = format!("{}\"1\"{}", "[".repeat(200), "]".repeat(200));
+        for odd in [r#""cut \ud83d""#, r#""\\""#, "1e400", &deep] {
+            let line = format!(
+                r#"{{"data":[{{"odd":{odd},"id":"11","text":"a","author_id" : "1","m":{{"username" :"c"}}}},
+                {{"id":"12","text":"b","n":"c"}}],"includes":{{"users":[{{"name":"\ud83d","id":"1"}},
+                {{"id":"\u0032"}},{{"username":"c","id":"3"}}]}},
+                "errors":[{{"detail":{odd},"resource_id":"11"}}]}}"#
+            );
+            let values: Vec<Value> = payloads(line)
+                .iter()
+                .map(|text| {
+                    serde_json::from_str(&text.replace(odd, "0").replace("\\ud83d", "")).unwrap()
+                })
+                .collect();
+            let users = json!([{"name": "", "id": "1"}, {"username": "c", "id": "3"}]);
+            assert_eq!((&values[0]["includes"]["users"], values.len()), (&users, 2), "{odd}");
+            assert_eq!(values[0]["errors"], json!([{"detail": 0, "resource_id": "11"}]), "{odd}");
+            assert_eq!(values[1].get("includes"), None, "{odd}");
+        }
     }
 }

@@ -225,8 +225,4 @@ pub struct ProblemNote<'a> {
     pub connection_issue: Scalar<'a>,
     #[serde(borrow)]
     pub message: Scalar<'a>,
-    #[serde(borrow)]
-    pub resource_id: Scalar<'a>,
-    #[serde(borrow)]
-    pub value: Scalar<'a>,
 }
