@@ -295,6 +295,38 @@ fn any_kind() -> impl Strategy<Value = EventType> {
     .prop_map(EventType::from)
 }
 
+#[test]
+fn what_is_of_an_odd_type_costs_no_post() {
+    let user = json!({"id": 7, "id_str": "7", "screen_name": "a", "name": "A"});
+    let plain = post("5", json!({"id": 5, "id_str": "5", "text": "t", "user": user}));
+    // As pandas and MongoDB write it, and as other tools write what is not there.
+    for payload in [
+        json!({"id": 5.0, "id_str": "5", "text": "t", "created_at": 1_577_836_800_000_u64,
+            "geo": "", "place": "", "coordinates": "", "user": user}),
+        json!({"_id": {"$oid": "1"}, "id": {"$numberLong": "5"}, "id_str": "5", "text": "t",
+            "created_at": {"$date": {"$numberLong": "1577836800000"}}, "lang": ["en"],
+            "user": {"id": {"$numberLong": "7"}, "id_str": "7", "screen_name": "a", "name": "A"}}),
+        json!({"id": 5, "id_str": "", "text": "t", "user": user}),
+        json!({"id": 5, "text": "t", "user": user, "includes": 3, "matching_rules": {}}),
+    ] {
+        assert_eq!(post("5", payload.clone()), plain, "{payload}");
+    }
+    let payload = json!({
+        "data": [{"id": "5", "text": "t", "author_id": 7, "geo": {"place_id": "p"},
+            "referenced_tweets": [{"type": "quoted", "id": 4}, {"type": 1, "id": {}}, 9]}],
+        "includes": {"users": [{"id": 7, "username": "a", "name": {}}, 3],
+            "places": [{"id": "p", "full_name": "P", "geo": {"bbox": [null, 1, 2, 3]}}]},
+    });
+    let found = post("5", payload);
+    assert_eq!(found["author"], json!({"id": "7", "username": "a"}));
+    assert_eq!(found["references"][0], json!({"type": "quoted", "id": "4"}));
+    assert_eq!(found["place"], json!({"id": "p", "name": "P", "precision": "place"}));
+    // What can't be spared is told as it was.
+    for payload in [json!({"id": "5", "text": {}}), json!({"id": "5", "text": [], "lang": 3})] {
+        assert!(map(&event(EventType::PostReceived, "5", Some(payload))).is_err());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

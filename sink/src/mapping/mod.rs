@@ -5,6 +5,7 @@
 mod feature;
 mod journal;
 mod notice;
+mod odd;
 mod place;
 mod post;
 mod scrub;

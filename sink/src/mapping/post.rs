@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::odd;
 use super::place::{self, Geo, Place, Spot};
 use super::text::{Id, Text, mend_surrogates};
 use super::{Unmappable, malformed, value};
@@ -107,8 +108,8 @@ impl<'a> Data<'a> {
 impl Post<'_> {
     fn id(&self) -> Option<&str> {
         match (&self.id_str, &self.id) {
-            (Some(id), _) => Some(id.as_str()),
-            (None, id) => id.as_ref().map(|id| &*id.0),
+            (Some(id), _) if !id.as_str().is_empty() => Some(id.as_str()),
+            (_, id) => id.as_ref().map(|id| &*id.0),
         }
     }
 }
@@ -219,13 +220,21 @@ pub(super) fn content(event: &EventView<'_>) -> Result<String, Unmappable> {
     };
     match parsed {
         Ok(post) => fields(event, post),
-        Err(error) => match mend_surrogates(payload) {
-            Some(mended) => {
-                fields(event, serde_json::from_slice(&mended).map_err(malformed(WHAT))?)
-            }
-            None => Err(malformed(WHAT)(error)),
-        },
+        Err(error) => mended(event, payload).unwrap_or_else(|| Err(malformed(WHAT)(error))),
     }
+}
+
+/// What a payload says that can't be read as it is; nothing when it can't be mended either.
+fn mended(event: &EventView<'_>, payload: &[u8]) -> Option<Result<String, Unmappable>> {
+    let mended = mend_surrogates(payload);
+    let text = std::str::from_utf8(mended.as_deref().unwrap_or(payload)).ok()?;
+    if let Ok(post) = serde_json::from_str(text) {
+        return Some(fields(event, post));
+    }
+    let fits = |text: &str| serde_json::from_str::<Post<'_>>(text).is_ok();
+    let fitted = odd::fitted(text.trim_start(), &fits)?;
+    let post = serde_json::from_str(&fitted).ok()?;
+    Some(fields(event, post))
 }
 
 fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappable> {
