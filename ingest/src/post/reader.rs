@@ -82,7 +82,7 @@ impl Reader {
         if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
             return emit(Found::Blank);
         }
-        if !text.trim_start().starts_with('{') {
+        if !text.trim_start_matches(is_between).starts_with('{') {
             let error = "a line must hold one JSON object, this one does not begin with \"{\"";
             return emit(refused(bytes, reason::NOT_JSON, error.to_owned()));
         }
@@ -91,7 +91,12 @@ impl Reader {
                 Some(notice) => emit(self.notice(&notice, bytes, place)),
                 None => self.found(bytes, &top, place, emit),
             },
-            Err(error) => emit(refused(bytes, reason::NOT_JSON, error.to_string())),
+            Err(error) => match objects(text) {
+                Some(objects) => objects.into_iter().for_each(|one| {
+                    self.read(&bytes.slice_ref(one.as_bytes()), place, emit);
+                }),
+                None => emit(refused(bytes, reason::NOT_JSON, error.to_string())),
+            },
         }
     }
 
@@ -278,6 +283,24 @@ impl Name {
     fn key(&self) -> &str {
         &self.id[..self.key]
     }
+}
+
+/// What may stand between the objects of a line.
+fn is_between(character: char) -> bool {
+    character.is_ascii_whitespace() || character == ','
+}
+
+/// The objects in a line that has several, or commas around one: some tools write nothing between
+/// them, and others the commas of a list. Nothing where they are not all it has.
+fn objects(line: &str) -> Option<Vec<&str>> {
+    let (mut objects, mut rest) = (Vec::new(), line.trim_matches(is_between));
+    while rest.starts_with('{') {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        objects.push(values.next()?.ok()?.get());
+        rest = rest[values.byte_offset()..].trim_start_matches(is_between);
+    }
+    // What is an object by itself has been read as that.
+    (rest.is_empty() && objects.iter().all(|one| one.len() < line.len())).then_some(objects)
 }
 
 fn refused(bytes: &Bytes, reason: &'static str, error: String) -> Found {
