@@ -126,13 +126,20 @@ pub fn description(xml: &str, type_name: &str) -> Result<Vec<Column>, Fault> {
                 elements.push((named(tag, "name"), named(tag, "type")))
             }
             [_, last] if last == "complexType" => types.push((named(tag, "name"), Vec::new())),
-            [_, outer, .., last] if outer == "complexType" => {
+            // A type without a name stands inside of its element; no type that has one is called so.
+            [_, outer, last] if outer == "element" && last == "complexType" => {
+                if let Some((name, kind)) = elements.last_mut() {
+                    *kind = format!("{name}/");
+                    types.push((kind.clone(), Vec::new()));
+                }
+            }
+            [_, outer, .., last] if outer == "complexType" || outer == "element" => {
                 let Some((_, columns)) = types.last_mut() else { return };
                 match (last.as_str(), columns.last_mut()) {
                     ("element", _) => {
                         columns.push(Column { name: named(tag, "name"), kind: named(tag, "type") })
                     }
-                    // A type without a name stands inside of its element.
+                    // So does that of a column.
                     ("restriction", Some(column)) if column.kind.is_empty() => {
                         column.kind = named(tag, "base");
                     }
@@ -298,6 +305,21 @@ mod tests {
         assert_eq!(pairs, expected);
         assert_eq!(columns.iter().filter(|column| column.is_geometry()).count(), 1);
         assert!(matches!(description(xml, "ms:else"), Err(Fault::NotData(_))));
+        // The type of each stands inside of its element.
+        let element = |name: &str| {
+            format!(
+                "<element name='{name}'><complexType><complexContent><extension base='gml:A'>\
+                 <sequence><element name='{name}_code'><simpleType><restriction base='string'/>\
+                 </simpleType></element><element name='geom' type='gml:PointPropertyType'/>\
+                 </sequence></extension></complexContent></complexType></element>"
+            )
+        };
+        let xml = format!("<schema>{}{}</schema>", element("lga"), element("sa2"));
+        for name in ["lga", "sa2"] {
+            let columns = description(&xml, &format!("ms:{name}")).unwrap();
+            let code = Column { name: format!("{name}_code"), kind: "string".into() };
+            assert_eq!((&columns[0], columns.len()), (&code, 2), "{columns:?}");
+        }
         assert!(matches!(description("<a/>", "ms:lga"), Err(Fault::NotData(_))));
     }
 
