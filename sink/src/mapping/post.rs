@@ -233,8 +233,8 @@ fn mended(event: &EventView<'_>, payload: &[u8]) -> Option<Result<String, Unmapp
     }
     let fits = |text: &str| serde_json::from_str::<Post<'_>>(text).is_ok();
     let fitted = odd::fitted(text.trim_start(), &fits)?;
-    let post = serde_json::from_str(&fitted).ok()?;
-    Some(fields(event, post))
+    // Where that does not help, what was wrong at first says more.
+    fields(event, serde_json::from_str(&fitted).ok()?).ok().map(Ok)
 }
 
 fn fields(event: &EventView<'_>, mut item: Post<'_>) -> Result<String, Unmappable> {
