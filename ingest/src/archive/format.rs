@@ -149,8 +149,10 @@ impl<'r> Peeked<'r> {
     pub fn may_hold_objects(&mut self) -> bool {
         let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(begins_with_object);
         self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
-        let told = self.ended.is_some() || !ends_within_first_line(&self.head);
-        self.head.is_empty() || matches!(self.ended, Some(Err(_))) || found(&self.head) || !told
+        self.head.is_empty()
+            || matches!(self.ended, Some(Err(_)))
+            || found(&self.head)
+            || (self.ended.is_none() && ends_within_first_line(&self.head))
     }
 
     fn look(&mut self, enough: impl Fn(&[u8]) -> bool) {

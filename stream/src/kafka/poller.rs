@@ -330,7 +330,8 @@ impl Poller {
                 };
                 let before = std::mem::replace(&mut owned.next, next);
                 if before > extent.end {
-                    // It was made anew: what waits is of what it was, and would be committed of what it is.
+                    // It was made anew: what waits is of what it was, and would be committed of what
+                    // it is.
                     state.purge(std::slice::from_ref(&partition));
                 }
                 state.events.extend(overtaken.map(Delivery::Trouble));

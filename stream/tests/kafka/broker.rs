@@ -105,18 +105,30 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_named() {
     delete(&topic).await;
 }
 
+/// Whether the log takes all of these.
+async fn takes(log: &KafkaLog, load: &[Outgoing]) -> bool {
+    log.publish(load.to_vec()).await.into_iter().all(|answer| answer.is_ok())
+}
+
+/// Deletes a topic of one partition and makes it again, with these records.
+async fn make_anew(log: &KafkaLog, topic: &str, load: &[Outgoing], deadline: Instant) {
+    delete(topic).await;
+    while log.apply_topics(&[spec(topic, 1)], false).await.is_err() || !takes(log, load).await {
+        assert!(Instant::now() < deadline, "the topic can't be made anew");
+    }
+}
+
 #[tokio::test]
 async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
     const RECORDS: usize = 10;
     // librdkafka may notice that a topic is gone, but need not where it has others to read.
     let ((log, topic), (_, other)) = (with_topic(1).await, with_topic(1).await);
-    let publish = async |value: &str, count: usize| {
-        let value = Bytes::from(value.to_owned());
-        let records = records(&topic, count).into_iter();
-        let records = records.map(|one| Outgoing { value: Some(value.clone()), ..one });
-        log.publish(records.collect()).await.into_iter().all(|answer| answer.is_ok())
+    let load = |round: usize| -> Vec<Outgoing> {
+        let value = Bytes::from(round.to_string());
+        let records = records(&topic, RECORDS * (round + 1)).into_iter();
+        records.map(|one| Outgoing { value: Some(value.clone()), ..one }).collect()
     };
-    assert!(publish("0", RECORDS).await);
+    assert!(takes(&log, &load(0)).await);
     let topics = [topic.as_str(), &other];
     let mut consumer = log.subscribe(&topics, config(&unique("group"))).await.unwrap();
     let part = Partition::new(topic.as_str(), 0);
@@ -126,14 +138,9 @@ async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
         // From the second on what is there reaches past where the former one was read to: nothing is
         // out of range.
         if round > 0 {
-            delete(&topic).await;
-            while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
-                || !publish(&value, RECORDS * (round + 1)).await
-            {
-                assert!(Instant::now() < deadline, "the topic can't be made anew");
-            }
+            make_anew(&log, &topic, &load(round), deadline).await;
         }
-        let mut left: std::collections::BTreeSet<i64> = (0..RECORDS as i64).collect();
+        let mut left: BTreeSet<i64> = (0..RECORDS as i64).collect();
         while !left.is_empty() {
             assert!(Instant::now() < deadline, "in round {round} {left:?} did not come");
             let wait = Duration::from_millis(100);
@@ -162,13 +169,8 @@ async fn nothing_comes_of_what_a_topic_was_once_it_is_told_that_it_was_made_anew
     // The others were fetched with it.
     let Delivery::Records(first) = reader.next(1, PATIENCE).await.unwrap() else { panic!() };
     assert_eq!(first[0].position.offset, 0);
-    delete(&topic).await;
     let deadline = Instant::now() + PATIENCE;
-    while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
-        || !log.publish(records(&topic, 3)).await.into_iter().all(|answer| answer.is_ok())
-    {
-        assert!(Instant::now() < deadline, "the topic can't be made anew");
-    }
+    make_anew(&log, &topic, &records(&topic, 3), deadline).await;
     loop {
         assert!(Instant::now() < deadline, "it was not told");
         let heard = reader.next(0, Duration::from_millis(100)).await.unwrap();
@@ -192,13 +194,8 @@ async fn nothing_of_what_a_topic_was_is_committed_of_what_it_is() {
     until(&mut consumer, "records", as_records).await;
     let read = [(Partition::new(topic.as_str(), 0), 10)].into();
     consumer.commit(&read).await.unwrap();
-    delete(&topic).await;
     let deadline = Instant::now() + PATIENCE;
-    while log.apply_topics(&[spec(&topic, 1)], false).await.is_err()
-        || !log.publish(records(&topic, 20)).await.into_iter().all(|answer| answer.is_ok())
-    {
-        assert!(Instant::now() < deadline, "the topic can't be made anew");
-    }
+    make_anew(&log, &topic, &records(&topic, 20), deadline).await;
     // Whoever commits may not have heard of it yet.
     loop {
         assert!(Instant::now() < deadline, "it was not told");

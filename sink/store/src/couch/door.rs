@@ -49,15 +49,15 @@ impl State {
     /// lock-out it says so. Other reasons of a 401 than CouchDB's for a failed login come from
     /// something between, or are about a right, and are not counted.
     fn after(&self, status: u16, error: &StoreError, now: Instant) -> Self {
-        let said = error.to_string();
+        let says = |what: &str| error.to_string().contains(what);
         let refused =
             |times, stands| Self::Refused { times, until: now + stands, error: error.clone() };
         match status {
-            401 if said.contains("Name or password is incorrect") => {
+            401 if says("Name or password is incorrect") => {
                 let before = if let Self::Refused { times, .. } = self { *times } else { 0 };
                 refused(before + 1, STAND[before % STAND.len()])
             }
-            403 if said.contains("locked") => refused(0, LOCKED),
+            403 if says("locked") => refused(0, LOCKED),
             401 => Self::Doubted,
             _ => Self::Open,
         }
