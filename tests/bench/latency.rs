@@ -163,18 +163,22 @@ impl Level {
         let through = Through { store: store.clone(), writing: writing.clone() };
         let sink =
             bowerbird_sink::run(log, &through, &projection, &config, &reporter, cancel.clone());
-        let load = async {
-            publish(log, topic, schedule, total).await;
-            let ended = Instant::now();
-            while writing.watch.documents() < total && ended.elapsed() < REST {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        // A task of its own, as sources are: else it and the sink's loop share one thread.
+        let load = tokio::spawn({
+            let (log, watch) = (log.clone(), writing.watch.clone());
+            async move {
+                publish(&log, topic, schedule, total).await;
+                let ended = Instant::now();
+                while watch.documents() < total && ended.elapsed() < REST {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                let behind = ended.elapsed() > Duration::from_secs(1);
+                cancel.cancel();
+                behind.then(|| rate(watch.documents(), schedule.begin.elapsed()))
             }
-            let behind = ended.elapsed() > Duration::from_secs(1);
-            cancel.cancel();
-            behind.then(|| rate(writing.watch.documents(), schedule.begin.elapsed()))
-        };
-        let (sunk, behind) = tokio::join!(sink, load);
-        sunk.unwrap();
+        });
+        sink.await.unwrap();
+        let behind = load.await.unwrap();
         store.drop_database(&projection.database).await.unwrap();
         let mut seen = std::mem::take(&mut *writing.seen.lock().unwrap());
         seen.retain(|seen| seen.due >= schedule.begin + WARM_UP);

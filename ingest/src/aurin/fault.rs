@@ -1,5 +1,8 @@
 //! What a WFS does wrong.
 
+use std::time::Duration;
+
+use bowerbird_stream::retry::Verdict;
 use thiserror::Error;
 
 /// Why a request gave nothing, or a poll is not whole. The text says what to do; it never holds a
@@ -74,6 +77,14 @@ pub enum Fault {
     /// Another status.
     #[error("the WFS answers with status {0}")]
     Http(u16),
+    /// Another status, and when to come back.
+    #[error("the WFS answers with status {status} and asks to be left alone for {after:?}")]
+    Busy {
+        /// The status.
+        status: u16,
+        /// How long it wants to be left alone.
+        after: Duration,
+    },
     /// No connection, or it broke.
     #[error("the WFS can't be reached: {0}")]
     Network(String),
@@ -83,13 +94,22 @@ impl Fault {
     /// Whether the same request may be answered later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Network(_) | Self::Truncated(_) | Self::NotData(_) => true,
+            Self::Network(_) | Self::Truncated(_) | Self::NotData(_) | Self::Busy { .. } => true,
             Self::Http(status) | Self::Refused { status, .. } => *status == 429 || *status >= 500,
             // What the server could not do, not what it did not understand.
             Self::Exception { code, .. } => {
                 matches!(code.as_str(), "NoApplicableCode" | "OperationProcessingFailed")
             }
             _ => false,
+        }
+    }
+
+    /// What to do after it.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Busy { after, .. } => Verdict::Again { after: Some(*after) },
+            _ if self.is_transient() => Verdict::Again { after: None },
+            _ => Verdict::GiveUp,
         }
     }
 }

@@ -9,6 +9,10 @@ use super::fault::Fault;
 const MAX_MARKUP_BYTES: usize = 16 << 10;
 const MAX_NAME_BYTES: usize = 64;
 
+/// The byte order mark in UTF-8, which some servers put before JSON; RFC 8259, section 8.1, lets a
+/// reader ignore it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// How much is kept of a feature that is too large.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -37,6 +41,8 @@ struct Kept {
 #[derive(Debug)]
 pub struct Scanner {
     max_feature_bytes: usize,
+    /// How much of a byte order mark the body has begun with.
+    mark: usize,
     /// Objects and lists that are open.
     depth: u32,
     string: InString,
@@ -69,6 +75,7 @@ impl Scanner {
     pub fn new(max_feature_bytes: usize) -> Self {
         Self {
             max_feature_bytes,
+            mark: 0,
             depth: 0,
             string: InString::No,
             name: Vec::new(),
@@ -148,6 +155,9 @@ impl Scanner {
                             self.features += 1;
                             out.push(self.cut(feature));
                         }
+                    }
+                    _ if self.depth == 0 && BYTE_ORDER_MARK.get(self.mark) == Some(&byte) => {
+                        self.mark += 1;
                     }
                     _ if self.depth == 0 && !byte.is_ascii_whitespace() => {
                         return Err(Fault::Malformed("it does not begin with {".to_owned()));
@@ -336,6 +346,18 @@ mod tests {
         scanner.push(b"\"}]}", &mut out).unwrap();
         let [Cut::TooLarge { head, .. }] = &out[..] else { panic!("{out:?}") };
         assert_eq!((head.len(), scanner.finish()), (KEPT_BYTES, Ok(1)));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_at_the_beginning_alone() {
+        let body = b"\xef\xbb\xbf {\"features\":[{\"a\":1}]}";
+        for cut in [1, 2, 100] {
+            let features = scan(body, cut).unwrap();
+            assert_eq!(features, [Cut::Feature(Bytes::from_static(b"{\"a\":1}"))]);
+        }
+        let malformed = |body: &[u8]| matches!(scan(body, 100), Err(Fault::Malformed(_)));
+        assert!(malformed(b"\xef\xbb\xbf\xef{\"features\":[]}"));
+        assert!(malformed(b"{\"features\":[]}\xef\xbb\xbf"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bowerbird_stream::retry::{Verdict, retry};
-use reqwest::header::CONTENT_TYPE;
+use bowerbird_stream::retry::retry;
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -159,13 +160,10 @@ impl Wfs {
     where
         F: Future<Output = Result<T, Fault>>,
     {
-        let judge = |fault: &Fault| {
-            if fault.is_transient() { Verdict::Again { after: None } } else { Verdict::GiveUp }
-        };
         let notify = |fault: &Fault, wait: Duration| {
             tracing::warn!(%fault, ?wait, "asking the wfs again");
         };
-        retry(&self.config.retry, judge, notify, ask).await
+        retry(&self.config.retry, Fault::verdict, notify, ask).await
     }
 
     async fn document(&self, parameters: &[(&str, &str)]) -> Result<String, Fault> {
@@ -230,6 +228,12 @@ impl Page {
 
 /// What stands behind another status than 200.
 async fn refusal(status: StatusCode, response: Response) -> Fault {
+    let may_pass = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let after = after.and_then(|value| retry_after(value, Timestamp::now()));
+    if let (true, Some(after)) = (may_pass, after) {
+        return Fault::Busy { status: status.as_u16(), after };
+    }
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_xml = kind.is_some_and(|kind| kind.contains("xml"));
     let body = if is_xml { read(response, MAX_REFUSAL_BYTES).await.ok() } else { None };
@@ -241,6 +245,15 @@ async fn refusal(status: StatusCode, response: Response) -> Fault {
         _ if status == StatusCode::FORBIDDEN => Fault::Forbidden,
         _ => Fault::Http(status.as_u16()),
     }
+}
+
+/// A `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3); one that has passed means now.
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let seconds = value.trim().parse().map(Duration::from_secs);
+    seconds.ok().or_else(|| {
+        let at = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
+        Some(at.duration_since(now).try_into().unwrap_or_default())
+    })
 }
 
 async fn read(mut response: Response, bound: usize) -> Result<String, Fault> {
@@ -261,4 +274,36 @@ fn looks_like_html(body: &str) -> bool {
 
 fn network(error: reqwest::Error) -> Fault {
     Fault::Network(chain(&error.without_url()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_asks_for_a_pause_gets_it() {
+        for (status, header, expected) in [
+            (503, Some("7"), Fault::Busy { status: 503, after: Duration::from_secs(7) }),
+            (429, Some(" 0 "), Fault::Busy { status: 429, after: Duration::ZERO }),
+            (
+                502,
+                Some("Sun, 06 Nov 1994 08:49:37 GMT"),
+                Fault::Busy { status: 502, after: Duration::ZERO },
+            ),
+            (503, Some("soon"), Fault::Http(503)),
+            (503, None, Fault::Http(503)),
+            (404, Some("7"), Fault::Http(404)),
+        ] {
+            let mut response = http::Response::builder().status(status);
+            if let Some(header) = header {
+                response = response.header(RETRY_AFTER, header);
+            }
+            let response = Response::from(response.body("").unwrap());
+            let fault = refusal(response.status(), response).await;
+            assert_eq!(fault, expected, "{status} {header:?}");
+            assert_eq!(fault.is_transient(), status != 404);
+        }
+    }
 }

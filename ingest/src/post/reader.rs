@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bowerbird_stream::{Envelope, EventType, topic};
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -18,6 +18,9 @@ use super::{Control, Found, Place, Refusal, reason, time};
 
 /// 20 digits, a dash, 128 bits in hexadecimal.
 const MAX_NAME_BYTES: usize = 20 + 1 + 32;
+
+/// How far the clock of whoever wrote a file may be ahead of ours.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads the lines of one archive, or the items of a stream.
 #[derive(Clone, Debug)]
@@ -108,6 +111,10 @@ impl Reader {
             }
             Data::Many(posts) if posts.is_empty() => match top.errors {
                 Some(errors) => emit(problems(bytes, errors)),
+                None if includes_something(top) => {
+                    let error = "it includes objects, but has no post that refers to them";
+                    emit(refused(bytes, reason::NO_POST, error.to_owned()));
+                }
                 None => emit(Found::Control(Control::Empty)),
             },
             Data::Many(posts) => self.many(bytes, top, posts, place, emit),
@@ -186,6 +193,7 @@ impl Reader {
         let control = control.into_iter().find(|(field, _)| field.is_some());
         if let Some((_, control)) = control
             && !top.id.is_present()
+            && !includes_something(top)
         {
             return Found::Control(control);
         }
@@ -217,10 +225,13 @@ impl Reader {
         let created = time::of_snowflake(id);
         let observed = match place {
             Place::Arrival(arrival) => arrival,
-            Place::Line(_) => provenance
-                .retrieved
-                .or_else(|| head.created_at.text().and_then(time::parse))
-                .unwrap_or(created),
+            Place::Line(_) => {
+                // A time that is still to come would keep out all that is observed until then.
+                let latest = self.started + CLOCK_TOLERANCE;
+                let told = head.created_at.text().and_then(time::parse);
+                let passed = |time: &Timestamp| *time <= latest;
+                provenance.retrieved.filter(passed).or(told.filter(passed)).unwrap_or(created)
+            }
         };
         let name = Name::new(id, &payload);
         let kind = EventType::PostReceived;
@@ -301,6 +312,12 @@ fn objects(line: &str) -> Option<Vec<&str>> {
     }
     // What is an object by itself has been read as that.
     (rest.is_empty() && objects.iter().all(|one| one.len() < line.len())).then_some(objects)
+}
+
+/// Whether a response has objects beside its posts: then it is not empty, even without one.
+fn includes_something(top: &Top<'_>) -> bool {
+    let is_empty = |raw: &RawValue| matches!(raw.get(), "{}" | "[]" | "null");
+    top.includes.is_some_and(|raw| !is_empty(raw))
 }
 
 fn refused(bytes: &Bytes, reason: &'static str, error: String) -> Found {

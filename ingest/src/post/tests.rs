@@ -99,6 +99,18 @@ fn a_single_post_keeps_its_bytes() {
             "77",
             "2010-11-04T01:42:54.657Z",
         ),
+        // A clock that is ahead by years tells nothing.
+        (
+            r#"{"data":{"id":"1600000000000000000","text":"x","created_at":"2022-12-06T05:31:40Z"},
+              "__twarc":{"retrieved_at":"2062-10-03T18:01:17Z"}}"#,
+            "1600000000000000000",
+            "2022-12-06T05:31:40Z",
+        ),
+        (
+            r#"{"id_str":"1600000000000000000","text":"x","created_at":"2062-12-06T05:31:40Z"}"#,
+            "1600000000000000000",
+            "2022-12-06T05:31:41.219Z",
+        ),
     ] {
         let found = read(line);
         let [event] = &events(&found)[..] else { panic!("{line}: {found:?}") };
@@ -122,6 +134,25 @@ fn the_query_and_retrieval_of_twarc_are_kept() {
     let event = &events(&read(line))[0];
     assert_eq!(event.extensions["query"], "\"wattle day\" lang:en");
     assert_eq!(event.extensions["retrieved"], "2022-10-03T18:01:17Z");
+}
+
+#[test]
+fn a_response_that_includes_something_is_not_empty() {
+    let read = |line: &str| read(line.to_owned());
+    for empty in [
+        r#"{"meta":{"result_count":0}}"#,
+        r#"{"meta":{},"includes":{}}"#,
+        r#"{"data":[]}"#,
+        r#"{"data":[],"includes":{}}"#,
+    ] {
+        assert!(matches!(read(empty)[..], [Found::Control(Control::Empty)]), "{empty}");
+    }
+    for included in [
+        r#"{"meta":{},"includes":{"tweets":[{"id":"12","text":"x"}]}}"#,
+        r#"{"data":[],"includes":{"tweets":[{"id":"12","text":"x"}]}}"#,
+    ] {
+        assert_eq!(refusals(&read(included)), [reason::NO_POST], "{included}");
+    }
 }
 
 #[test]
