@@ -16,3 +16,6 @@ pub mod x;
 pub use again::read_again;
 pub use error::IngestError;
 pub use renewal::Renewal;
+
+/// What a text may begin with (Unicode 23.8); JSON too, by leave of RFC 8259, section 8.1.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

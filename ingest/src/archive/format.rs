@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 
 use super::streams::Streams;
 use super::text::Text;
+use crate::BYTE_ORDER_MARK;
 
 /// What a file, a member, or what comes out of a decoder can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +106,6 @@ fn ends_within_first_line(bytes: &[u8]) -> bool {
     let may_be_json = || first.windows(2).any(|two| two == b"\":") && !first.contains(&0);
     rest.trim_ascii_start().is_empty() && (first.trim_ascii().is_empty() || may_be_json())
 }
-
-/// What a text may begin with (Unicode 23.8).
-pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Something with its first bytes looked at.
 pub struct Peeked<'r> {

@@ -11,12 +11,12 @@ use tokio::sync::mpsc::Sender;
 use super::blocks::{Block, Broken, KEPT_BYTES};
 use super::checkpoint::Mark;
 use super::file::File;
-use super::format::BYTE_ORDER_MARK;
 use super::list::News;
 use super::seen::Seen;
 use super::summary::{Counts, Findings};
 use super::values::Value;
 use super::walk::Piece;
+use crate::BYTE_ORDER_MARK;
 use crate::post::{About, Found, Place, Problem, Reader, Refusal, reason};
 use crate::record::{LINE_REFUSED, Refused};
 

@@ -1,6 +1,7 @@
 //! How the posts stand in a text, told by its beginning.
 
-use super::format::{BYTE_ORDER_MARK, HEAD_BYTES};
+use super::format::HEAD_BYTES;
+use crate::BYTE_ORDER_MARK;
 
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use bytes::Bytes;
 
 use super::blocks::{Block, Broken, KEPT_BYTES};
-use super::format::BYTE_ORDER_MARK;
+use crate::BYTE_ORDER_MARK;
 
 const CHUNK_BYTES: usize = 256 << 10;
 

@@ -77,11 +77,11 @@ pub enum Fault {
     /// Another status.
     #[error("the WFS answers with status {0}")]
     Http(u16),
-    /// Another status, and when to come back.
-    #[error("the WFS answers with status {status} and asks to be left alone for {after:?}")]
+    /// What may pass, and when to come back.
+    #[error("{fault}; it asks to be left alone for {after:?}")]
     Busy {
-        /// The status.
-        status: u16,
+        /// What it answers.
+        fault: Box<Fault>,
         /// How long it wants to be left alone.
         after: Duration,
     },

@@ -4,14 +4,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::fault::Fault;
+use crate::BYTE_ORDER_MARK;
 
 /// The most that is kept of markup, to say what it was.
 const MAX_MARKUP_BYTES: usize = 16 << 10;
 const MAX_NAME_BYTES: usize = 64;
-
-/// The byte order mark in UTF-8, which some servers put before JSON; RFC 8259, section 8.1, lets a
-/// reader ignore it.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How much is kept of a feature that is too large.
 const KEPT_BYTES: usize = 64 << 10;

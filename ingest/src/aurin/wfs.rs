@@ -226,14 +226,18 @@ impl Page {
     }
 }
 
-/// What stands behind another status than 200.
+/// What stands behind another status than 200, and how long it asks to be left alone.
 async fn refusal(status: StatusCode, response: Response) -> Fault {
-    let may_pass = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after = after.and_then(|value| retry_after(value, Timestamp::now()));
-    if let (true, Some(after)) = (may_pass, after) {
-        return Fault::Busy { status: status.as_u16(), after };
+    let fault = refused(status, response).await;
+    match after {
+        Some(after) if fault.is_transient() => Fault::Busy { fault: Box::new(fault), after },
+        _ => fault,
     }
+}
+
+async fn refused(status: StatusCode, response: Response) -> Fault {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_xml = kind.is_some_and(|kind| kind.contains("xml"));
     let body = if is_xml { read(response, MAX_REFUSAL_BYTES).await.ok() } else { None };
@@ -284,14 +288,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_asks_for_a_pause_gets_it() {
+        let busy = |status, seconds| Fault::Busy {
+            fault: Box::new(Fault::Http(status)),
+            after: Duration::from_secs(seconds),
+        };
         for (status, header, expected) in [
-            (503, Some("7"), Fault::Busy { status: 503, after: Duration::from_secs(7) }),
-            (429, Some(" 0 "), Fault::Busy { status: 429, after: Duration::ZERO }),
-            (
-                502,
-                Some("Sun, 06 Nov 1994 08:49:37 GMT"),
-                Fault::Busy { status: 502, after: Duration::ZERO },
-            ),
+            (503, Some("7"), busy(503, 7)),
+            (429, Some(" 0 "), busy(429, 0)),
+            (502, Some("Sun, 06 Nov 1994 08:49:37 GMT"), busy(502, 0)),
             (503, Some("soon"), Fault::Http(503)),
             (503, None, Fault::Http(503)),
             (404, Some("7"), Fault::Http(404)),
@@ -305,5 +309,11 @@ mod tests {
             assert_eq!(fault, expected, "{status} {header:?}");
             assert_eq!(fault.is_transient(), status != 404);
         }
+        let said = "<ows:ExceptionReport><ows:Exception exceptionCode=\"A\"><ows:ExceptionText>\
+                    full</ows:ExceptionText></ows:Exception></ows:ExceptionReport>";
+        let response = http::Response::builder().header(RETRY_AFTER, "7");
+        let response = response.header(CONTENT_TYPE, "text/xml").status(503).body(said).unwrap();
+        let fault = refusal(StatusCode::SERVICE_UNAVAILABLE, response.into()).await;
+        assert!(fault.to_string().contains("A: full; it asks to be left alone for 7s"), "{fault}");
     }
 }
