@@ -4,6 +4,7 @@ mod args;
 mod aurin;
 mod compliance;
 mod config;
+mod count;
 mod crew;
 mod dashboard;
 mod dead_letters;

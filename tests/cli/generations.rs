@@ -188,6 +188,5 @@ fn a_store_that_was_lost_is_filled_from_the_log() {
         run(folder, &["projections", "switch", name]).ends(0);
     }
     run(folder, &["verify"]).ends(0);
-    // With two design documents.
-    assert_eq!(generations(folder)[1]["documents"], 53);
+    assert_eq!(generations(folder)[1]["documents"], 51);
 }

@@ -2,14 +2,14 @@
 
 use bowerbird_sink::Projection;
 use bowerbird_sink::projections::{Standing, fill};
-use bowerbird_store::DocumentStore as _;
 use bowerbird_stream::LogError;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::With;
+use crate::count::Counter;
 use crate::failure::Outcome;
-use crate::output;
+use crate::{output, parts};
 
 /// A generation.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,8 @@ struct Row {
 
 /// Lists them.
 pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
+    let designs = parts::designs(with.settings.config().mapreduce.designs.as_deref())?;
+    let counter = Counter::new(with.store.clone(), with.generations.clone(), &designs);
     let mut rows = Vec::new();
     for base in Projection::all() {
         let pointer = with.generations.pointer(&base).await?;
@@ -40,7 +42,7 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
                 Err(LogError::MissingTopic { .. }) => None,
                 Err(error) => return Err(error.into()),
             };
-            let documents = with.store.database(&database).await?.map(|found| found.documents);
+            let documents = counter.of(base.name, &database).await?;
             rows.push(Row {
                 projection: base.name,
                 generation: number,

@@ -12,8 +12,8 @@ use bowerbird_stream::topic;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::count::Counter;
 use super::sources::Source;
+use crate::count::Counter;
 use crate::progress;
 use crate::settings::Settings;
 

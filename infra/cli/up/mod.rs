@@ -1,6 +1,5 @@
 //! `bowerbird up`: everything in one process.
 
-mod count;
 mod live;
 mod sources;
 mod summary;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::duration;
 use crate::compliance;
+use crate::count::Counter;
 use crate::crew::Stage;
 use crate::dashboard;
 use crate::failure::{Outcome, WrongUse};
@@ -27,7 +27,6 @@ use crate::shutdown::Shutdown;
 use crate::sink;
 use crate::watch;
 
-use count::Counter;
 use live::Live;
 use summary::Summary;
 

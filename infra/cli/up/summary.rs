@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::count::Counter;
 use super::sources;
+use crate::count::Counter;
 use crate::output;
 use crate::report::{self, Reports};
 use crate::settings::Settings;
