@@ -102,7 +102,7 @@ impl Default for SinkConfig {
         Self {
             batch_documents: 500,
             batch_bytes: 2 << 20,
-            flush_interval: Duration::from_millis(100),
+            flush_interval: Duration::from_millis(50),
             writers: 4,
             max_pending_bytes: 6 << 20,
             commit_interval: Duration::from_secs(1),

@@ -63,7 +63,7 @@ impl Default for SinkSection {
         Self {
             batch_documents: 500,
             batch_bytes: 2 << 20,
-            flush_interval_ms: 100,
+            flush_interval_ms: 50,
             writers: 4,
             max_pending_bytes: 6 << 20,
             commit_interval_ms: 1_000,
