@@ -2,7 +2,6 @@
 
 use bowerbird_sink::projections::Standing;
 use bowerbird_sink::projections::switch::drop_generation;
-use bowerbird_store::DocumentStore as _;
 use clap::Args;
 use serde_json::json;
 
@@ -37,8 +36,7 @@ pub async fn run(arguments: Arguments, with: &With<'_>) -> anyhow::Result<Outcom
     let doomed = pointer.get(&base, number)?.clone();
     // What is refused is refused before anybody is asked.
     pointer.dropping(&base, number, jiff::Timestamp::now())?;
-    let documents = with.store.database(&doomed.database).await?.map(|found| found.documents);
-    let documents = documents.unwrap_or(0);
+    let documents = with.counter()?.of(base.name, &doomed.database).await?.unwrap_or(0);
     let what = format!(
         "generation {number} of {name}: database {} with {documents} documents",
         doomed.database

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::With;
-use crate::count::Counter;
 use crate::failure::Outcome;
-use crate::{output, parts};
+use crate::output;
 
 /// A generation.
 #[derive(Debug, Serialize)]
@@ -28,8 +27,7 @@ struct Row {
 
 /// Lists them.
 pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
-    let designs = parts::designs(with.settings.config().mapreduce.designs.as_deref())?;
-    let counter = Counter::new(with.store.clone(), with.generations.clone(), &designs);
+    let counter = with.counter()?;
     let mut rows = Vec::new();
     for base in Projection::all() {
         let pointer = with.generations.pointer(&base).await?;

@@ -11,6 +11,7 @@ use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::AnyLog;
 use clap::Subcommand;
 
+use crate::count::Counter;
 use crate::failure::Outcome;
 use crate::generations;
 use crate::parts;
@@ -58,4 +59,12 @@ struct With<'a> {
     store: AnyStore,
     generations: Generations<AnyStore>,
     settings: &'a Settings,
+}
+
+impl With<'_> {
+    /// Counts documents without those that are designs.
+    fn counter(&self) -> anyhow::Result<Counter> {
+        let designs = parts::designs(self.settings.config().mapreduce.designs.as_deref())?;
+        Ok(Counter::new(self.store.clone(), self.generations.clone(), &designs))
+    }
 }
