@@ -4,7 +4,6 @@ mod args;
 mod aurin;
 mod compliance;
 mod config;
-mod count;
 mod crew;
 mod dashboard;
 mod dead_letters;

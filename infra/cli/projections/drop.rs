@@ -2,6 +2,7 @@
 
 use bowerbird_sink::projections::Standing;
 use bowerbird_sink::projections::switch::drop_generation;
+use bowerbird_store::DocumentStore as _;
 use clap::Args;
 use serde_json::json;
 
@@ -36,7 +37,8 @@ pub async fn run(arguments: Arguments, with: &With<'_>) -> anyhow::Result<Outcom
     let doomed = pointer.get(&base, number)?.clone();
     // What is refused is refused before anybody is asked.
     pointer.dropping(&base, number, jiff::Timestamp::now())?;
-    let documents = with.counter()?.of(base.name, &doomed.database).await?.unwrap_or(0);
+    let found = with.store.database(&doomed.database).await?;
+    let documents = found.map_or(0, |found| found.documents);
     let what = format!(
         "generation {number} of {name}: database {} with {documents} documents",
         doomed.database

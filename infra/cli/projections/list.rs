@@ -2,6 +2,7 @@
 
 use bowerbird_sink::Projection;
 use bowerbird_sink::projections::{Standing, fill};
+use bowerbird_store::DocumentStore as _;
 use bowerbird_stream::LogError;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,7 +28,6 @@ struct Row {
 
 /// Lists them.
 pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
-    let counter = with.counter()?;
     let mut rows = Vec::new();
     for base in Projection::all() {
         let pointer = with.generations.pointer(&base).await?;
@@ -40,7 +40,7 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
                 Err(LogError::MissingTopic { .. }) => None,
                 Err(error) => return Err(error.into()),
             };
-            let documents = counter.of(base.name, &database).await?;
+            let found = with.store.database(&database).await?;
             rows.push(Row {
                 projection: base.name,
                 generation: number,
@@ -48,7 +48,7 @@ pub async fn run(with: &With<'_>) -> anyhow::Result<Outcome> {
                 database,
                 group,
                 mapping: generation.mapping,
-                documents,
+                documents: found.map(|found| found.documents),
                 behind,
                 created: generation.created,
                 since: generation.since,

@@ -11,7 +11,6 @@ use bowerbird_store::{AnyStore, DocumentStore as _};
 use bowerbird_stream::AnyLog;
 use clap::Subcommand;
 
-use crate::count::Counter;
 use crate::failure::Outcome;
 use crate::generations;
 use crate::parts;
@@ -49,7 +48,7 @@ pub async fn run(
         Arguments::Rebuild(arguments) => rebuild::run(arguments, &with, shutdown).await,
         Arguments::Switch(arguments) => switch::run(arguments, &with, shutdown).await,
         Arguments::Rollback(arguments) => switch::rollback(arguments, &with, shutdown).await,
-        Arguments::Drop(arguments) => shutdown.unless(drop::run(arguments, &with)).await,
+        Arguments::Drop(arguments) => shutdown.unless(Box::pin(drop::run(arguments, &with))).await,
     }
 }
 
@@ -59,12 +58,4 @@ struct With<'a> {
     store: AnyStore,
     generations: Generations<AnyStore>,
     settings: &'a Settings,
-}
-
-impl With<'_> {
-    /// Counts documents without those that are designs.
-    fn counter(&self) -> anyhow::Result<Counter> {
-        let designs = parts::designs(self.settings.config().mapreduce.designs.as_deref())?;
-        Ok(Counter::new(self.store.clone(), self.generations.clone(), &designs))
-    }
 }

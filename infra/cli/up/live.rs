@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bowerbird_sink::Generations;
+use bowerbird_store::AnyStore;
 use bowerbird_stream::lag::LagReport;
 use bowerbird_stream::status::{State, Status};
 use bowerbird_stream::topic;
@@ -13,7 +15,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::sources::Source;
-use crate::count::Counter;
 use crate::progress;
 use crate::settings::Settings;
 
@@ -68,7 +69,7 @@ impl Live {
     /// Tells until `cancel`.
     pub async fn run(
         self,
-        counter: Counter,
+        generations: Generations<AnyStore>,
         lag: watch::Receiver<LagReport>,
         roles: Vec<Status>,
         cancel: CancellationToken,
@@ -80,7 +81,7 @@ impl Live {
         ticks.tick().await;
         let line = progress::line();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            let documents = async |projection: &str| counter.documents(projection).await.ok();
+            let documents = async |projection: &str| generations.documents(projection).await.ok();
             let counts = async { (documents("posts").await, documents("features").await) };
             let Some((posts, features)) = cancel.run_until_cancelled(counts).await else { break };
             let figures = Figures { posts, features, ..figures(&lag.borrow(), &roles) };

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::duration;
 use crate::compliance;
-use crate::count::Counter;
 use crate::crew::Stage;
 use crate::dashboard;
 use crate::failure::{Outcome, WrongUse};
@@ -83,7 +82,6 @@ pub async fn run(
         Ok(())
     });
     let designs = parts::designs(settings.config().mapreduce.designs.as_deref())?;
-    let counter = Counter::new(store.clone(), generations.clone(), &designs);
     mapreduce::spawn(&mut service, settings, store, views, designs);
     let live = Live::new(sources, page.url(), service.address(), settings);
     let reporter = service.role("dashboard");
@@ -91,11 +89,11 @@ pub async fn run(
         &mut service,
         Stage::Support,
         page,
-        watch::Watch::new(log.clone(), generations, settings),
+        watch::Watch::new(log.clone(), generations.clone(), settings),
         reporter,
     );
     let (roles, token) = (service.roles(), service.crew.token(Stage::Support));
-    let watching = counter.clone();
+    let watching = generations.clone();
     service.crew.spawn(Stage::Support, "the live status", async move {
         live.run(watching, lag, roles, token).await;
         Ok(())
@@ -105,7 +103,7 @@ pub async fn run(
     }
 
     let outcome = service.run(settings).await;
-    before.end(&log, &counter, &reports).await.print(settings)?;
+    before.end(&log, &generations, &reports).await.print(settings)?;
     outcome.map(|()| Outcome::Done)
 }
 

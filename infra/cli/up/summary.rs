@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bowerbird_sink::Projection;
+use bowerbird_sink::{Generations, Projection};
+use bowerbird_store::AnyStore;
 use bowerbird_stream::{AnyLog, EventLog as _, LogError, topic};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::sources;
-use crate::count::Counter;
 use crate::output;
 use crate::report::{self, Reports};
 use crate::settings::Settings;
@@ -47,7 +47,12 @@ impl Summary {
     }
 
     /// What was done since.
-    pub async fn end(self, log: &AnyLog, counter: &Counter, reports: &Reports) -> Ran {
+    pub async fn end(
+        self,
+        log: &AnyLog,
+        generations: &Generations<AnyStore>,
+        reports: &Reports,
+    ) -> Ran {
         let mut appended = ends(log).await;
         // Without an end from before, nothing can be said of the run.
         appended.retain(|topic, _| self.ends.contains_key(topic));
@@ -58,7 +63,7 @@ impl Summary {
         }
         let mut documents = BTreeMap::new();
         for Projection { name, .. } in Projection::all() {
-            if let Ok(count) = counter.documents(name).await {
+            if let Ok(count) = generations.documents(name).await {
                 documents.insert(name.to_owned(), count);
             }
         }

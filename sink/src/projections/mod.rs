@@ -91,6 +91,16 @@ impl<S: DocumentStore> Generations<S> {
         Ok(pointer.get(&base, pointer.live)?.database.clone())
     }
 
+    /// How many documents the live generation has; none where there is no database yet.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn documents(&self, name: &str) -> Result<u64, SinkError> {
+        let database = self.database(name).await?;
+        let found = self.meta.store().database(&database).await?;
+        Ok(found.map_or(0, |found| found.documents))
+    }
+
     /// A generation as a projection.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub enum WriteOutcome {
 pub struct DatabaseInfo {
     /// Its name.
     pub name: String,
-    /// How many documents it holds, design documents included.
+    /// How many documents it holds, design documents aside: those are the pipeline's own.
     pub documents: u64,
     /// Its size on disk, in bytes, where the store tells.
     pub bytes: Option<u64>,

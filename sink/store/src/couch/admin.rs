@@ -12,6 +12,7 @@ use couch_rs::Client;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::couch::classify::{Asked, classify};
 use crate::couch::config::CouchConfig;
@@ -58,6 +59,11 @@ struct Sizes {
 }
 
 #[derive(Deserialize)]
+struct Designs {
+    rows: Vec<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
 struct Session {
     ok: bool,
 }
@@ -79,7 +85,7 @@ impl Admin {
     pub(super) async fn create(&self, name: &str) -> Result<bool, StoreError> {
         // Only an administrator may make a database; others may well use one that is there. And a
         // wrong password fails here once, not at each of several requests.
-        if self.info(name).await?.is_some() {
+        if self.exists(name).await? {
             return Ok(false);
         }
         if self.couch.make_db(name).await.is_ok() {
@@ -93,7 +99,7 @@ impl Admin {
 
     pub(super) async fn drop_database(&self, name: &str) -> Result<bool, StoreError> {
         // PouchDB says yes to dropping what is not there.
-        if self.info(name).await?.is_none() {
+        if !self.exists(name).await? {
             return Ok(false);
         }
         if matches!(self.couch.destroy_db(name).await, Ok(true)) {
@@ -117,7 +123,31 @@ impl Admin {
         Ok(names)
     }
 
-    pub(super) async fn info(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
+    pub(super) async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
+        let Some(info) = self.info(name).await? else { return Ok(None) };
+        // `doc_count` counts design documents. '0' follows '/'.
+        let designs = Request {
+            query: &[("startkey", "\"_design/\""), ("endkey", "\"_design0\"")],
+            ..get("database", Some(name), &["_all_docs"])
+        };
+        let body = match self.http.ask(designs).await {
+            Err(StoreError::MissingDatabase { .. }) => return Ok(None),
+            body => body?,
+        };
+        let Designs { rows } =
+            serde_json::from_slice(&body).map_err(|error| self.http.misread(error))?;
+        Ok(Some(DatabaseInfo {
+            name: name.to_owned(),
+            documents: info.doc_count.saturating_sub(rows.len() as u64),
+            bytes: info.sizes.map(|sizes| sizes.file).or(info.disk_size),
+        }))
+    }
+
+    pub(super) async fn exists(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.info(name).await?.is_some())
+    }
+
+    async fn info(&self, name: &str) -> Result<Option<Info>, StoreError> {
         let answer = self.http.ask_allowing(get("database", Some(name), &[]), Some(404)).await?;
         if answer.status == 404 {
             let asked = Asked { address: self.http.address(), database: Some(name), bytes: 0 };
@@ -126,13 +156,8 @@ impl Admin {
                 other => Err(other),
             };
         }
-        let info: Info =
-            serde_json::from_slice(&answer.body).map_err(|error| self.http.misread(error))?;
-        Ok(Some(DatabaseInfo {
-            name: name.to_owned(),
-            documents: info.doc_count,
-            bytes: info.sizes.map(|sizes| sizes.file).or(info.disk_size),
-        }))
+        let info = serde_json::from_slice(&answer.body);
+        Ok(Some(info.map_err(|error| self.http.misread(error))?))
     }
 }
 

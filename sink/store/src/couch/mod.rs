@@ -99,9 +99,9 @@ impl CouchStore {
         };
         let answer = self.http.ask_allowing(request, Some(404)).await?;
         if answer.status == 404 {
-            return match self.admin.info(database).await? {
-                Some(_) => Ok(None),
-                None => Err(StoreError::MissingDatabase {
+            return match self.admin.exists(database).await? {
+                true => Ok(None),
+                false => Err(StoreError::MissingDatabase {
                     address: self.address(),
                     database: database.to_owned(),
                 }),
@@ -135,7 +135,7 @@ impl DocumentStore for CouchStore {
     }
 
     async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>, StoreError> {
-        self.admin.info(name).await
+        self.admin.database(name).await
     }
 
     async fn write(

@@ -122,10 +122,19 @@ pub(super) fn database(
         .prepare_cached("SELECT documents FROM databases WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
         .optional()?;
+    let Some(documents) = documents else { return Ok(None) };
+    let table = table(connection, name)?.name();
+    // '0' follows '/'.
+    let designs: i64 = connection
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM {table}
+             WHERE id > '_design/' AND id < '_design0' AND NOT deleted"
+        ))?
+        .query_row([], |row| row.get(0))?;
     // The file is every database's: what one of them takes can't be told without reading all.
-    Ok(documents.map(|documents| DatabaseInfo {
+    Ok(Some(DatabaseInfo {
         name: name.to_owned(),
-        documents: u64::try_from(documents).unwrap_or(0),
+        documents: u64::try_from(documents - designs).unwrap_or(0),
         bytes: None,
     }))
 }

@@ -71,5 +71,5 @@ pub async fn passes_over_design_documents(bed: Arc<Bed>) {
         assert_eq!(scan(&bed, &db, limit).await, ["A", "b"], "in pages of {limit}");
     }
     assert!(bed.get(&db, "_design/d3").await.is_some());
-    assert_eq!(bed.store.database(&db).await.unwrap().unwrap().documents, 7);
+    assert_eq!(bed.store.database(&db).await.unwrap().unwrap().documents, 2);
 }
