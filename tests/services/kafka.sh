@@ -53,7 +53,8 @@ install() {
   [ "$(cat "$jars/.installed" 2> /dev/null)" != "$sum" ] || return 0
   KAFKA_BED=$jars/bed "$here/kafka.sh" wipe 9>&- # what an install that was killed may have left running
   rm -rf "${jars:?}"/* "$jars/.installed"
-  mvn -B -ntp -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$jars"
+  # What Maven says (even -q prints colours) is no part of what `up` prints.
+  mvn -B -ntp -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$jars" >&2
   # One start and stop of a throw-away bed writes the class-data archives. Without them all works, but slower.
   trap "KAFKA_BED='$jars/bed' '$here/kafka.sh' wipe 9>&-" EXIT
   (
