@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::error::LogError;
 use crate::log::{ConsumerConfig, Delivery, EventConsumer, EventLog, Partition, Record};
 
 /// How long the log may be silent before the end of a range: compaction keeps the last record of
 /// a partition, so there is always one at or past it.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may be in trouble that can pass, such as a broker that is started anew.
+const OUTAGE: Duration = Duration::from_secs(30);
 
 /// Reads ranges of partitions, as a member of no group, and ends with them.
 #[derive(Debug)]
@@ -17,7 +21,6 @@ pub struct RangeReader<C> {
     consumer: Option<C>,
     /// The partitions still to be read, and where each range ends.
     open: BTreeMap<Partition, i64>,
-    silent: Duration,
 }
 
 impl<C: EventConsumer> RangeReader<C> {
@@ -38,16 +41,18 @@ impl<C: EventConsumer> RangeReader<C> {
             false => Some(log.assign(&from, config).await?),
         };
         let open = ranges.into_iter().map(|(partition, (_, to))| (partition, to)).collect();
-        Ok(Self { address: log.address(), consumer, open, silent: Duration::ZERO })
+        Ok(Self { address: log.address(), consumer, open })
     }
 
     /// The next records of the ranges, at most `max` and each partition's in order; nothing at
     /// the end of all.
     ///
     /// # Errors
-    /// When the log can't be read, or is silent before the end.
+    /// When the log can't be read, for half a minute where that may pass, or is silent before the
+    /// end.
     pub async fn next(&mut self, max: usize) -> Result<Option<Vec<Record>>, LogError> {
         let wait = Duration::from_secs(1);
+        let (mut well, mut heard) = (Instant::now(), Instant::now());
         loop {
             let Some(consumer) = &mut self.consumer else { return Ok(None) };
             if self.open.is_empty() {
@@ -58,7 +63,7 @@ impl<C: EventConsumer> RangeReader<C> {
             }
             match consumer.next(max, wait).await? {
                 Delivery::Records(mut records) => {
-                    self.silent = Duration::ZERO;
+                    (well, heard) = (Instant::now(), Instant::now());
                     let mut ended = Vec::new();
                     records.retain(|record| {
                         let offset = record.position.offset;
@@ -76,10 +81,14 @@ impl<C: EventConsumer> RangeReader<C> {
                         return Ok(Some(records));
                     }
                 }
-                Delivery::Trouble(error) => return Err(error),
+                Delivery::Trouble(error) => {
+                    if !error.is_transient() || well.elapsed() >= OUTAGE {
+                        return Err(error);
+                    }
+                    heard = Instant::now();
+                }
                 Delivery::Idle => {
-                    self.silent += wait;
-                    if self.silent >= SILENCE {
+                    if heard.elapsed() >= SILENCE {
                         let open: Vec<_> = self.open.keys().map(ToString::to_string).collect();
                         let reason = format!("it is silent before the end of {}", open.join(", "));
                         let address = self.address.clone();

@@ -271,7 +271,9 @@ impl Poller {
         let trouble = match code(error) {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => return self.recover(),
             // One broker of several; when it is the last, AllBrokersDown follows.
-            Some(Code::BrokerTransportFailure | Code::PollExceeded) => return Ok(()),
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::PollExceeded) => {
+                return Ok(());
+            }
             Some(Code::InvalidSessionTimeout) => self.maker.session(),
             Some(code) if kind(code) == Kind::Missing => {
                 let missing = self

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bowerbird_stream::kafka::{KafkaConfig, KafkaLog};
 use bowerbird_stream::log::{ConsumerConfig, EventLog, TopicChange};
+use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::topic::{Cleanup, TopicSpec};
 use bowerbird_stream::{Delivery, EventConsumer, Headers, LogError, Outgoing, Partition, Record};
 use bytes::Bytes;

@@ -35,6 +35,50 @@ async fn a_consumer_tells_that_the_broker_is_away_and_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn brokers_without_an_address_are_no_trouble_while_another_has_one() {
+    let (cluster, log) = mock();
+    log.publish(records("posts", 5)).await.remove(0).unwrap();
+    // It begins with any of them: with many it is sure to meet one of these.
+    let mut brokers: Vec<_> = (0..20).map(|n| format!("nobody-{n}.invalid:9092")).collect();
+    brokers.push(cluster.bootstrap_servers());
+    let log = self::log(&brokers.join(","));
+    let from = [(Partition::new("posts", 0), 0)].into();
+    let mut reader = log.assign(&from, config("")).await.unwrap();
+    let without_trouble = |delivery: Delivery| match delivery {
+        Delivery::Trouble(error) => panic!("{error}"),
+        other => as_records(other),
+    };
+    until(&mut reader, "records", without_trouble).await;
+    reader.close().await.unwrap();
+
+    let log = self::log("nobody.invalid:9092");
+    let error = log.assign(&from, config("")).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, LogError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("nobody.invalid"), "{error}");
+}
+
+#[tokio::test]
+async fn reading_a_range_outlives_a_broker_that_is_away_for_a_while() {
+    let (cluster, log) = mock();
+    log.publish(records("posts", 5)).await.remove(0).unwrap();
+    let posts = Partition::new("posts", 0);
+    let ranges = [(posts.clone(), (0, 10))].into();
+    let mut range = RangeReader::new(&log, ranges, config("")).await.unwrap();
+    assert_eq!(range.next(100).await.unwrap().map(|records| records.len()), Some(5));
+    let mut other = log.assign(&[(posts, 5)].into(), config("")).await.unwrap();
+    cluster.broker_down(1).unwrap();
+    let outage = async {
+        until(&mut other, "the trouble", as_trouble).await;
+        cluster.broker_up(1).unwrap();
+        log.publish(records("posts", 5)).await.remove(0).unwrap();
+    };
+    let (rest, ()) = tokio::join!(range.next(100), outage);
+    assert_eq!(rest.unwrap().map(|records| records.len()), Some(5));
+    assert!(range.next(100).await.unwrap().is_none());
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn publishing_outlives_errors_of_the_broker_and_of_the_producer() {
     let (cluster, log) = mock();
     use RDKafkaRespErr::*;
