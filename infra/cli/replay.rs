@@ -6,8 +6,9 @@ use bowerbird_sink::replay::{
     Asked, Counted, Filter, Into, Parts, Predicate, Ran, ReplayConfig, Work, count, plan, replay,
 };
 use bowerbird_store::DocumentStore as _;
-use bowerbird_stream::EventLog as _;
 use bowerbird_stream::status::status;
+use bowerbird_stream::topic::TopicSpec;
+use bowerbird_stream::{AnyLog, EventLog as _, LogError};
 use clap::Args;
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub struct Arguments {
     /// At most so many events a second
     #[arg(long, value_name = "EVENTS")]
     rate: Option<NonZeroU32>,
-    /// Where to: live, database:NAME or topic:NAME
+    /// Where to: live, database:NAME or topic:NAME; what is not there is made
     #[arg(long, value_name = "TARGET", default_value = "live", value_parser = target)]
     into: Into,
     /// Only count what would be replayed, and what the log no longer holds
@@ -94,6 +95,9 @@ pub async fn run(
     }
     // The journal is told of it, so it must be there.
     parts::apply_topics(&log, settings).await?;
+    if let Into::Topic(target) = &asked.into {
+        make_target(&log, &asked.topic, target, settings).await?;
+    }
     tracing::debug!(log = log.address(), "replaying");
     let config = ReplayConfig { asked, rate, anew, sink: parts::sink(settings) };
     let (reporter, _status) = status("replay");
@@ -109,6 +113,26 @@ pub async fn run(
     let ran = ran?;
     output::one(settings.output, "replay", &ran, || told(&ran))?;
     Ok(Outcome::Done)
+}
+
+/// Makes the topic to replay into, like the one that is replayed, where it is not there.
+async fn make_target(
+    log: &AnyLog,
+    topic: &str,
+    target: &str,
+    settings: &Settings,
+) -> Result<(), LogError> {
+    let missing = matches!(log.extents(target).await, Err(LogError::MissingTopic { .. }));
+    if !missing || !settings.config().log.apply_topics {
+        return Ok(());
+    }
+    let Some(like) = parts::topics(settings).into_iter().find(|spec| spec.name == topic) else {
+        return Ok(());
+    };
+    let partitions = u32::try_from(log.extents(topic).await?.len()).unwrap_or(like.partitions);
+    log.apply_topics(&[TopicSpec { name: target.to_owned(), partitions, ..like }], false).await?;
+    tracing::info!(topic = target, partitions, "topic made");
+    Ok(())
 }
 
 fn asked(arguments: Arguments) -> Asked {

@@ -81,6 +81,28 @@ fn a_killed_replay_goes_on_and_nobody_else_does_it_meanwhile() {
     run(folder, &["verify"]).ends(0);
     let wrong = run(folder, &["replay", "--topic", "posts", "--from", "soon"]).ends(1);
     wrong.says(&["2h ago", "PARTITION@OFFSET"]);
+    let unknown = ["replay", "--topic", "posts", "--of", "posts.jsonl", "--dry-run"];
+    run(folder, &unknown).ends(1).says(&["it last tells of archive:posts.jsonl"]);
+}
+
+#[test]
+fn a_topic_to_replay_into_is_made_where_that_is_allowed() {
+    let folder = folder();
+    let folder = folder.path();
+    import(folder, 100);
+    let replay = ["replay", "--topic", "posts", "--into", "topic:copy", "--output", "json"];
+    run(folder, &[&replay[..], &["--dry-run"]].concat()).ends(0);
+    let mut forbidden = bowerbird(folder, &replay);
+    forbidden.env("BOWERBIRD__LOG__APPLY_TOPICS", "false");
+    Service::start(forbidden).end().ends(1).says(&["no topic copy", "log.apply_topics"]);
+    let ran = run(folder, &replay).ends(0).json();
+    assert_eq!(ran["work"]["counts"]["published"], 100, "{ran}");
+    let topics = run(folder, &["topics", "list", "--output", "json"]).ends(0).json();
+    let partitions = |name: &str| {
+        let all = topics.as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).map(|one| one["partitions"].clone())
+    };
+    assert_eq!(partitions("copy"), partitions("posts"), "{topics}");
 }
 
 #[test]

@@ -217,14 +217,21 @@ pub enum ReplayRefusal {
     #[error("no projection is filled from topic {0}; replay it into a topic: --into topic:NAME")]
     NoProjection(String),
     /// The journal knows no such import or poll.
-    #[error(
-        "the journal holds no import.finished or poll.finished with the id or source {0:?}; \
-         `bowerbird replay --topic journal --dry-run` counts what it holds, and its documents name the ids"
-    )]
-    NoOrigin(String),
+    #[error("the journal tells of no import or poll with the id or source {wanted:?}; {}", named(.known))]
+    NoOrigin {
+        /// What was asked for.
+        wanted: String,
+        /// Sources of which it does tell, the latest last.
+        known: Vec<String>,
+    },
     /// The database belongs to somebody.
     #[error("{0}")]
     Taken(String),
+    /// No such target topic.
+    #[error(
+        "there is no topic {0} to replay into; make it, or have it made: log.apply_topics = true"
+    )]
+    NoTarget(String),
     /// The target topic.
     #[error("the records can't go into topic {topic}: {error}")]
     Target {
@@ -233,4 +240,11 @@ pub enum ReplayRefusal {
         /// What the log said.
         error: LogError,
     },
+}
+
+fn named(sources: &[String]) -> String {
+    match sources {
+        [] => "it tells of none at all".to_owned(),
+        some => format!("it last tells of {}", some.join(", ")),
+    }
 }

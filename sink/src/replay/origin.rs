@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, Partition, Record, topic};
+use bowerbird_stream::{EventLog, EventView, Partition, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -16,6 +16,8 @@ use crate::error::SinkError;
 const SLACK: Duration = Duration::from_secs(60);
 /// Records read at a time.
 const TAKE: usize = 1_000;
+/// So many sources are named where the wanted one is not there.
+const KNOWN: usize = 5;
 
 /// The events of an import or a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,23 +54,29 @@ pub(super) async fn find<L: EventLog>(log: &L, wanted: &str) -> Result<Origin, S
         .collect();
     let config = ConsumerConfig::new("bowerbird-replay");
     let mut reader = RangeReader::new(log, ranges, config).await?;
-    let mut found = None;
+    let (mut found, mut known) = (None, Vec::new());
     while let Some(records) = reader.next(TAKE).await? {
-        found = records.iter().filter_map(|record| origin(record, wanted)).next_back().or(found);
+        for event in records.iter().filter_map(brought) {
+            found = origin(&event, wanted).or(found);
+            known.retain(|source| source != event.source);
+            known.push(event.source.to_owned());
+            known.drain(..known.len().saturating_sub(KNOWN));
+        }
     }
-    Ok(found.ok_or_else(|| ReplayRefusal::NoOrigin(wanted.to_owned()))?)
+    Ok(found.ok_or_else(|| ReplayRefusal::NoOrigin { wanted: wanted.to_owned(), known })?)
 }
 
-fn origin(record: &Record, wanted: &str) -> Option<Origin> {
+/// An event that tells of an import or a poll.
+fn brought(record: &Record) -> Option<EventView<'_>> {
     let event = record.view().ok()?;
+    matches!(event.kind.as_str(), "poll.finished" | "import.finished").then_some(event)
+}
+
+fn origin(event: &EventView<'_>, wanted: &str) -> Option<Origin> {
     if event.id != wanted && event.source != wanted {
         return None;
     }
-    let kind = event.kind.as_str();
-    let poll = kind == "poll.finished";
-    if !poll && kind != "import.finished" {
-        return None;
-    }
+    let poll = event.kind.as_str() == "poll.finished";
     let fact: Fact = serde_json::from_slice(event.value?).ok()?;
     let resumed = fact.import.is_some_and(|import| import.resumed_after_line.is_some());
     let mut headers = vec![("ce_source".to_owned(), event.source.to_owned())];
@@ -109,6 +117,7 @@ mod tests {
 
     #[test]
     fn an_import_is_found_by_id_and_by_source() {
+        let origin = |record: &Record, wanted: &str| origin(&brought(record)?, wanted);
         let times = r#""started":"2024-05-01T10:00:00Z","finished":"2024-05-01T11:00:00Z""#;
         let import = |resumed: &str| {
             let fact = format!(r#"{{"import":{{"resumed_after_line":{resumed}}},{times}}}"#);

@@ -41,7 +41,7 @@ pub async fn plan<L: EventLog, S: DocumentStore>(
     };
     let extents = log.extents(&asked.topic).await?;
     let mut all = named(&asked.topic, slices(&asked.topic, &extents, &from, &to)?);
-    let place = place(log, generations, asked).await?;
+    let place = place(generations, asked).await?;
     if asked.topic == topic::POSTS && matches!(asked.into, Into::Database(_)) {
         let extents = log.extents(topic::NOTICES).await?;
         let notices = slices(topic::NOTICES, &extents, &Located::Open, &Located::Open)?;
@@ -83,14 +83,11 @@ async fn located<L: EventLog>(
     })
 }
 
-async fn place<L: EventLog, S: DocumentStore>(
-    log: &L,
+async fn place<S: DocumentStore>(
     generations: &Generations<S>,
     asked: &Asked,
 ) -> Result<Place, SinkError> {
     if let Into::Topic(topic) = &asked.into {
-        let target = |error| ReplayRefusal::Target { topic: topic.clone(), error };
-        log.extents(topic).await.map_err(target)?;
         return Ok(Place::Topic { topic: topic.clone() });
     }
     let all = Projection::all();

@@ -8,7 +8,7 @@ use bowerbird_store::DocumentStore;
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::status::Reporter;
-use bowerbird_stream::{EventLog, Partition, Record};
+use bowerbird_stream::{EventLog, LogError, Partition, Record};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::pace::Pace;
 use super::target::{Settled, Target};
-use super::{Asked, Counts, PREFIX, ReplayConfig, Work, partition_of, plan};
+use super::{Asked, Counts, Into, PREFIX, ReplayConfig, ReplayRefusal, Work, partition_of, plan};
 use crate::error::SinkError;
 use crate::journal;
 use crate::meta::job::{Job, Worker};
@@ -82,7 +82,10 @@ pub async fn replay<L: EventLog, S: DocumentStore>(
             resumed = true;
             Ok(work)
         }
-        _ => plan(*log, generations, &config.asked, Timestamp::now()).await,
+        _ => {
+            has_target(*log, &config.asked.into).await?;
+            plan(*log, generations, &config.asked, Timestamp::now()).await
+        }
     };
     let mut job = Job::claim(generations.meta(), id.clone(), worker, begin).await?;
     let (done, offsets) = job.work.progress();
@@ -109,6 +112,16 @@ pub async fn replay<L: EventLog, S: DocumentStore>(
     job.work.told = true;
     let work = job.release().await?;
     Ok(Ran { id, work, resumed })
+}
+
+/// Refuses a topic that is not there, before anything is begun.
+async fn has_target<L: EventLog>(log: &L, into: &Into) -> Result<(), SinkError> {
+    let Into::Topic(topic) = into else { return Ok(()) };
+    match log.extents(topic).await {
+        Ok(_) => Ok(()),
+        Err(LogError::MissingTopic { .. }) => Err(ReplayRefusal::NoTarget(topic.clone()).into()),
+        Err(error) => Err(ReplayRefusal::Target { topic: topic.clone(), error }.into()),
+    }
 }
 
 /// Notes it in the journal. Told twice it is told once: the event's id and content are the same.

@@ -134,7 +134,7 @@ async fn a_topic_gets_the_records_as_they_were_with_their_position() {
         assert_eq!(copy.headers.text("replay_offset"), Some(&*offset));
     }
     let nowhere = run(&bed, &Dying::default(), asked(Into::Topic("none".to_owned())), None).await;
-    assert!(matches!(nowhere, Err(SinkError::Replay(ReplayRefusal::Target { .. }))));
+    assert!(matches!(nowhere, Err(SinkError::Replay(ReplayRefusal::NoTarget(_)))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
