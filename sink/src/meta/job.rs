@@ -10,6 +10,9 @@ use super::lease::{Held, Holder, Lease, RENEWED_EVERY};
 use super::{Meta, Noted};
 use crate::error::SinkError;
 
+/// How often a job is claimed that somebody else changes at the same time.
+const TRIES: usize = 3;
+
 /// Who does jobs, and how it is known whether another process lives.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -50,7 +53,23 @@ impl<S: DocumentStore, T: Serialize + DeserializeOwned> Job<S, T> {
         meta: &Meta<S>,
         id: String,
         worker: &Worker,
-        begin: impl AsyncFnOnce(Option<T>) -> Result<T, SinkError>,
+        mut begin: impl AsyncFnMut(Option<T>) -> Result<T, SinkError>,
+    ) -> Result<Self, SinkError> {
+        for _ in 1..TRIES {
+            match Self::try_claim(meta, id.clone(), worker, &mut begin).await {
+                // Who was faster may be at it now; or it was the last write of one that was killed.
+                Err(SinkError::Contended { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        Self::try_claim(meta, id, worker, &mut begin).await
+    }
+
+    async fn try_claim(
+        meta: &Meta<S>,
+        id: String,
+        worker: &Worker,
+        begin: &mut impl AsyncFnMut(Option<T>) -> Result<T, SinkError>,
     ) -> Result<Self, SinkError> {
         let before: Option<Noted<Note<T>>> = meta.read(&id).await?;
         let (revision, noted) = match before {

@@ -189,6 +189,31 @@ async fn two_do_not_do_the_same_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_overtaken_while_claiming_a_job_looks_again() {
+    let bed = Bed::new().await;
+    let generations = bed.generations(&Dying::default());
+    let meta = generations.meta();
+    let mut killed = worker(8);
+    killed.lives = |_| false;
+    for (claimer, expected) in [(worker(8), None), (killed, Some(1))] {
+        let job = format!("job of {expected:?}");
+        let mut other = Some(worker(7));
+        let begin = async |before: Option<u32>| {
+            if let Some(other) = other.take() {
+                Job::claim(meta, job.clone(), &other, async |_| Ok(1)).await?;
+            }
+            Ok(before.unwrap_or(0))
+        };
+        let claimed = Job::claim(meta, job.clone(), &claimer, begin).await;
+        match expected {
+            // The other is at it.
+            None => assert!(matches!(claimed, Err(SinkError::Held { .. })), "{claimed:?}"),
+            Some(work) => assert_eq!(claimed.unwrap().work, work),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_switches_one_loses_and_says_so() {
     let bed = Bed::new().await;
     bed.publish(topic::POSTS, (0..10).map(|id| post(id, 1))).await;
