@@ -16,7 +16,7 @@ pub struct SinkSection {
     /// How long an incomplete batch waits for more, in milliseconds.
     #[schemars(range(min = 1, max = 600_000))]
     pub flush_interval_ms: u64,
-    /// Writes under way at once. CouchDB is fastest at about 2.
+    /// Writes under way at once, at most: fewer while the store is slow.
     #[schemars(range(min = 1, max = 64))]
     pub writers: usize,
     /// The most bytes of events held between the log and the store; above it, reading waits.
@@ -64,8 +64,8 @@ impl Default for SinkSection {
             batch_documents: 500,
             batch_bytes: 2 << 20,
             flush_interval_ms: 50,
-            writers: 4,
-            max_pending_bytes: 6 << 20,
+            writers: 6,
+            max_pending_bytes: 8 << 20,
             commit_interval_ms: 1_000,
             max_attempts: 8,
             max_backoff_ms: 30_000,
