@@ -126,11 +126,14 @@ async fn make_target(
     if !missing || !settings.config().log.apply_topics {
         return Ok(());
     }
-    let Some(like) = parts::topics(settings).into_iter().find(|spec| spec.name == topic) else {
+    let specs = parts::topics(settings);
+    // A topic that was made for a replay was made like one of these, too.
+    let Some(like) = specs.iter().find(|spec| spec.name == topic).or(specs.first()) else {
         return Ok(());
     };
     let partitions = u32::try_from(log.extents(topic).await?.len()).unwrap_or(like.partitions);
-    log.apply_topics(&[TopicSpec { name: target.to_owned(), partitions, ..like }], false).await?;
+    let made = TopicSpec { name: target.to_owned(), partitions, ..like.clone() };
+    log.apply_topics(&[made], false).await?;
     tracing::info!(topic = target, partitions, "topic made");
     Ok(())
 }

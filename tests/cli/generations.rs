@@ -103,6 +103,9 @@ fn a_topic_to_replay_into_is_made_where_that_is_allowed() {
         all.iter().find(|one| one["name"] == name).map(|one| one["partitions"].clone())
     };
     assert_eq!(partitions("copy"), partitions("posts"), "{topics}");
+    let copy = ["replay", "--topic", "copy", "--into", "topic:another", "--output", "json"];
+    let ran = run(folder, &copy).ends(0).json();
+    assert_eq!(ran["work"]["counts"]["published"], 100, "{ran}");
 }
 
 #[test]
