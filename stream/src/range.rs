@@ -52,6 +52,7 @@ impl<C: EventConsumer> RangeReader<C> {
     /// end.
     pub async fn next(&mut self, max: usize) -> Result<Option<Vec<Record>>, LogError> {
         let wait = Duration::from_secs(1);
+        // When the log last had records for us, and when it last said anything at all.
         let (mut well, mut heard) = (Instant::now(), Instant::now());
         loop {
             let Some(consumer) = &mut self.consumer else { return Ok(None) };
@@ -81,12 +82,10 @@ impl<C: EventConsumer> RangeReader<C> {
                         return Ok(Some(records));
                     }
                 }
-                Delivery::Trouble(error) => {
-                    if !error.is_transient() || well.elapsed() >= OUTAGE {
-                        return Err(error);
-                    }
+                Delivery::Trouble(error) if error.is_transient() && well.elapsed() < OUTAGE => {
                     heard = Instant::now();
                 }
+                Delivery::Trouble(error) => return Err(error),
                 Delivery::Idle => {
                     if heard.elapsed() >= SILENCE {
                         let open: Vec<_> = self.open.keys().map(ToString::to_string).collect();

@@ -55,14 +55,14 @@ impl<S: DocumentStore, T: Serialize + DeserializeOwned> Job<S, T> {
         worker: &Worker,
         mut begin: impl AsyncFnMut(Option<T>) -> Result<T, SinkError>,
     ) -> Result<Self, SinkError> {
-        for _ in 1..TRIES {
+        let mut again = 1..TRIES;
+        loop {
             match Self::try_claim(meta, id.clone(), worker, &mut begin).await {
                 // Who was faster may be at it now; or it was the last write of one that was killed.
-                Err(SinkError::Contended { .. }) => {}
+                Err(SinkError::Contended { .. }) if again.next().is_some() => {}
                 outcome => return outcome,
             }
         }
-        Self::try_claim(meta, id, worker, &mut begin).await
     }
 
     async fn try_claim(

@@ -118,12 +118,12 @@ pub(super) fn database(
     connection: &Connection,
     name: &str,
 ) -> Result<Option<DatabaseInfo>, ReadError> {
-    let documents: Option<i64> = connection
-        .prepare_cached("SELECT documents FROM databases WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
+    let found: Option<(Table, i64)> = connection
+        .prepare_cached("SELECT id, documents FROM databases WHERE name = ?1")?
+        .query_row([name], |row| Ok((Table { id: row.get(0)? }, row.get(1)?)))
         .optional()?;
-    let Some(documents) = documents else { return Ok(None) };
-    let table = table(connection, name)?.name();
+    let Some((table, documents)) = found else { return Ok(None) };
+    let table = table.name();
     // '0' follows '/'.
     let designs: i64 = connection
         .prepare_cached(&format!(
