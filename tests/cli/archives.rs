@@ -78,6 +78,33 @@ fn a_grab_with_a_damaged_member_is_imported_and_says_what_is_missing() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_told_of() {
+    let folder = folder();
+    let folder = folder.path();
+    fs::write(folder.join("mixed.jsonl"), [posts(1, 2), b"{\"a\":1}\n".to_vec()].concat()).unwrap();
+    fs::write(folder.join("users.jsonl"), "{\"id\":\"7\",\"username\":\"a\"}\n").unwrap();
+    let result = "{\"id\":\"1\",\"action\":\"delete\",\"reason\":\"deleted\"}\n";
+    fs::write(folder.join("tweets_result.jsonl"), result).unwrap();
+
+    let files = ["mixed.jsonl", "users.jsonl", "tweets_result.jsonl"];
+    let ran = run(folder, &[&["ingest", "archive"], &files[..]].concat()).ends(0);
+    for words in [
+        "\nusers.jsonl: nothing in it is a post or a notice\n",
+        "\ntweets_result.jsonl: it has results of a batch compliance job, which `bowerbird ingest \
+         compliance` takes\n",
+        "\n3 dead letters: `bowerbird dead-letters list --each` tells why\n",
+    ] {
+        assert!(ran.out.contains(words), "{ran:#?}");
+    }
+    assert!(!ran.out.contains("\nmixed.jsonl: "), "{ran:#?}");
+    let ran = run(folder, &["ingest", "compliance", "tweets_result.jsonl"]).ends(0);
+    assert!(
+        !ran.out.contains("compliance` takes") && !ran.out.contains("dead letters:"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
 fn a_killed_import_of_a_tar_goes_on_inside_it() {
     let folder = folder();
     let folder = folder.path();

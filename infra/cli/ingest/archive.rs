@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowerbird_ingest::archive::{self, ArchiveConfig, FileSummary, Input, Progress, Summary};
+use bowerbird_ingest::post::reason::COMPLIANCE;
 use bowerbird_stream::EventLog;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -66,6 +67,7 @@ pub async fn run_with(
         drain_timeout: settings.lone_source_drain(),
         ..parts::archive(settings, inputs)
     });
+    let takes_results = config.results.is_some();
     let summary = if arguments.dry_run {
         import(nowhere(settings), config, shutdown).await
     } else {
@@ -74,11 +76,19 @@ pub async fn run_with(
         import(log, config, shutdown).await
     };
     print(&summary, settings.output)?;
-    if arguments.dry_run && settings.output == Format::Text {
-        let log = settings.log_url();
-        output::text(&format!(
-            "nothing was published; without --dry-run it would go into {log}\n"
-        ))?;
+    if settings.output == Format::Text {
+        output::text(&refused(&summary, takes_results))?;
+        let letters = summary.total.dead_letters_total();
+        if arguments.dry_run {
+            let log = settings.log_url();
+            output::text(&format!(
+                "nothing was published; without --dry-run it would go into {log}\n"
+            ))?;
+        } else if letters > 0 {
+            output::text(&format!(
+                "{letters} dead letters: `bowerbird dead-letters list --each` tells why\n"
+            ))?;
+        }
     }
     Ok(if summary.succeeded() { Outcome::Done } else { Outcome::FallsShort })
 }
@@ -191,6 +201,23 @@ fn told(summary: &Summary) -> String {
         say("stopped before the end; with --resume the import goes on".to_owned());
     }
     told
+}
+
+/// Files that are perhaps of another kind than was thought.
+fn refused(summary: &Summary, takes_results: bool) -> String {
+    let files = summary.files.iter().filter(|file| file.outcome == archive::Outcome::Complete);
+    let told = files.filter_map(|FileSummary { file, found, .. }| {
+        let counts = &found.counts;
+        if counts.dead_letters.contains_key(COMPLIANCE) && !takes_results {
+            return Some(format!(
+                "{file}: it has results of a batch compliance job, which `bowerbird ingest \
+                 compliance` takes\n"
+            ));
+        }
+        let is_other = counts.dead_letters_total() > 0 && counts.posts + counts.notices == 0;
+        is_other.then(|| format!("{file}: nothing in it is a post or a notice\n"))
+    });
+    told.collect()
 }
 
 fn cells(file: &FileSummary) -> Vec<String> {

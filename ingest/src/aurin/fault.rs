@@ -74,6 +74,9 @@ pub enum Fault {
     /// The body ends too early.
     #[error("the WFS's answer ends in the middle, after {0} features")]
     Truncated(u64),
+    /// 404 or 410, and nothing said of why.
+    #[error("there is no WFS at this address ({0}): is aurin.base_url right?")]
+    Nowhere(u16),
     /// Another status.
     #[error("the WFS answers with status {0}")]
     Http(u16),

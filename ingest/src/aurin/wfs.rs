@@ -247,6 +247,9 @@ async fn refused(status: StatusCode, response: Response) -> Fault {
             Fault::Refused { status: status.as_u16(), said: format!("{code}: {text}") }
         }
         _ if status == StatusCode::FORBIDDEN => Fault::Forbidden,
+        _ if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            Fault::Nowhere(status.as_u16())
+        }
         _ => Fault::Http(status.as_u16()),
     }
 }
@@ -298,7 +301,7 @@ mod tests {
             (502, Some("Sun, 06 Nov 1994 08:49:37 GMT"), busy(502, 0)),
             (503, Some("soon"), Fault::Http(503)),
             (503, None, Fault::Http(503)),
-            (404, Some("7"), Fault::Http(404)),
+            (404, Some("7"), Fault::Nowhere(404)),
         ] {
             let mut response = http::Response::builder().status(status);
             if let Some(header) = header {
