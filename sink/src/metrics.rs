@@ -28,7 +28,7 @@ pub const NOT_AFFIRMED: &str = "bowerbird_sink_observations_not_affirmed_total";
 pub const SCRUBBED: &str = "bowerbird_sink_posts_scrubbed_total";
 /// Tombstones published so that the log erases what was removed, by `projection`.
 pub const ERASED: &str = "bowerbird_sink_posts_erased_total";
-/// Dead letters that lost their content since their posts were removed.
+/// Dead letters that lost their content, since their posts were removed or lost their place.
 pub const LETTERS_ERASED: &str = "bowerbird_sink_letters_erased_total";
 /// The most documents of a batch, as the store bears it now, by `projection`.
 pub const BATCH_DOCUMENTS: &str = "bowerbird_sink_batch_documents";
@@ -50,6 +50,9 @@ pub fn describe() {
     describe_counter!(SCRUBBED, "observations said again without the place that a scrub takes");
     describe_counter!(ERASED, "tombstones published so that the log erases what was removed");
     describe_counter!(REMADE, "databases that were gone, and made anew without earlier documents");
-    describe_counter!(LETTERS_ERASED, "dead letters that lost the content of removed posts");
+    describe_counter!(
+        LETTERS_ERASED,
+        "dead letters that lost content that platforms ask to remove"
+    );
     describe_counter!(OVERTAKEN, "offsets that retention had removed before they were read");
 }

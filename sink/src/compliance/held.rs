@@ -1,12 +1,13 @@
-//! What a dead letter holds of a post, and whether it must go: pure.
+//! What a dead letter holds of a post, and whether that or its place must go: pure.
 
 use bowerbird_stream::dead_letter::Letter;
+use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{EventType, Position, Record, topic};
 use jiff::Timestamp;
 
 use super::users::{Asked, Authored, Kind};
-use crate::mapping::{self, Mapping};
-use crate::merge::{Content, Notice, PayloadHash, Stamp, State};
+use crate::mapping::{self, Mapping, SCRUBBED_HEADER, hash_of, without_place};
+use crate::merge::{Content, Notice, NoticeKind, PayloadHash, Stamp, State};
 
 /// What a letter holds of a post.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,18 +54,23 @@ impl Post {
         Some(Self { id, author, seen, origin })
     }
 
-    /// The notice for which it must go, by what the store has of the post and of its author: what
-    /// was observed since is no matter of what the letter holds.
-    pub fn removed_by(&self, post: Option<&State>, author: Option<&State>) -> Option<Notice> {
+    /// The notice for which it, or its place if it tells one, must go, by what the store has of
+    /// the post and of its author: what was observed since is no matter of what the letter holds.
+    pub fn asked(&self, post: Option<&State>, author: Option<&State>) -> Option<(Kind, Notice)> {
         let notices = post.map(|post| post.notices.clone()).unwrap_or_default();
-        let asked = State { observed: None, notices };
-        if let Some(removal) = self.seen.clone().merge(asked).removal() {
-            return Some(removal.clone());
+        let known = self.seen.clone().merge(State { observed: None, notices });
+        if let Some(removal) = known.removal() {
+            return Some((Kind::Removal, removal.clone()));
         }
-        match Asked::of(author?)?.of_post(&self.id, &self.seen, false)? {
-            (Kind::Removal, removal) => Some(removal.clone()),
-            (Kind::GeoScrub, _) => None,
+        let of_author = author.and_then(Asked::of);
+        let of_author =
+            of_author.as_ref().and_then(|asked| asked.of_post(&self.id, &self.seen, true));
+        if let Some((Kind::Removal, removal)) = of_author {
+            return Some((Kind::Removal, removal.clone()));
         }
+        let scrub = known.notices.get(&NoticeKind::GeoScrub).filter(|_| known.is_scrubbed());
+        let scrub = scrub.or(of_author.map(|(_, scrub)| scrub))?;
+        Some((Kind::GeoScrub, scrub.clone()))
     }
 
     /// Whether the log must be told to erase its record, by what the store has of the post: behind
@@ -78,12 +84,21 @@ impl Post {
     }
 }
 
+/// What a letter holds, on its way again without what tells where its post was made; nothing when
+/// it tells nothing of that.
+pub(super) fn sent_on_without_place(record: &Record) -> Option<Outgoing> {
+    let (letter, event) = (Letter::of(record.clone())?, record.view().ok()?);
+    let value = without_place(event.key, event.value?)?;
+    let mut copy = letter.restored(letter.topic().unwrap_or(topic::POSTS), record);
+    copy.headers.set(SCRUBBED_HEADER, String::from(hash_of(&event)));
+    Some(Outgoing { value: Some(value.into()), ..copy })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use bowerbird_stream::dead_letter::{Reason, of_record, of_source};
-    use bowerbird_stream::log::Outgoing;
+    use bowerbird_stream::dead_letter::{REDRIVE, Reason, of_record, of_source};
     use bowerbird_stream::{Event, Headers};
     use bytes::Bytes;
 
@@ -180,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_reaches_what_was_observed_before_it() {
+    fn a_notice_reaches_what_was_observed_before_it() {
         use NoticeKind::{GeoScrub, Removal, Restoration, Withheld};
         let post = r#"{"data":{"id":"1","text":"a","author_id":"7"}}"#;
         let letter = letter(topic::POSTS, EventType::PostReceived, "1", post);
@@ -195,35 +210,69 @@ mod tests {
             observed: None,
             notices: notices.iter().map(|(kind, second)| (*kind, notice(*second))).collect(),
         };
+        let (gone, scrubbed) =
+            (|by: i64| Some((Kind::Removal, by)), |by: i64| Some((Kind::GeoScrub, by)));
         for (post, user, expected) in [
             (vec![], vec![], None),
-            (vec![(Removal, 5)], vec![], Some(5)),
-            (vec![(Removal, 9)], vec![], Some(9)),
+            (vec![(Removal, 5)], vec![], gone(5)),
+            (vec![(Removal, 9)], vec![], gone(9)),
             (vec![(Removal, 4)], vec![], None),
-            (vec![(Removal, 9), (Restoration, 8)], vec![], Some(9)),
+            (vec![(Removal, 9), (Restoration, 8)], vec![], gone(9)),
             (vec![(Removal, 6), (Restoration, 8)], vec![], None),
-            (vec![(GeoScrub, 9), (Withheld, 9)], vec![], None),
-            (vec![], vec![(Removal, 6)], Some(6)),
+            (vec![(GeoScrub, 4), (Withheld, 9)], vec![], None),
+            (vec![(GeoScrub, 5), (Withheld, 9)], vec![], scrubbed(5)),
+            (vec![(GeoScrub, 9), (Removal, 8)], vec![], gone(8)),
+            (vec![], vec![(Removal, 6)], gone(6)),
             (vec![], vec![(Removal, 4)], None),
             (vec![], vec![(Removal, 6), (Restoration, 7)], None),
-            (vec![], vec![(GeoScrub, 6)], None),
-            (vec![(Removal, 6), (Restoration, 8)], vec![(Removal, 9)], Some(9)),
+            (vec![], vec![(GeoScrub, 6)], scrubbed(6)),
+            (vec![], vec![(GeoScrub, 4)], None),
+            (vec![(GeoScrub, 6)], vec![(GeoScrub, 9)], scrubbed(6)),
+            (vec![(GeoScrub, 6)], vec![(Removal, 9)], gone(9)),
+            (vec![(Removal, 6), (Restoration, 8)], vec![(Removal, 9)], gone(9)),
         ] {
             let told = format!("{post:?} {user:?}");
             let (post, user) = (of(&post), of(&user));
             let held = Post::of(&letter).unwrap();
-            let removal = held.removed_by(Some(&post), Some(&user));
-            assert_eq!(removal.map(|by| by.event), expected.map(|at| format!("e{at}")), "{told}");
+            let expected = expected.map(|(kind, at)| (kind, format!("e{at}")));
+            let asked = |post: &State| {
+                held.asked(Some(post), Some(&user)).map(|(kind, by)| (kind, by.event))
+            };
+            assert_eq!(asked(&post), expected, "{told}");
             // What was observed since is no matter of what the letter holds.
             let since = State::observation(
                 Stamp { time: at(99), ..held.seen.observed.clone().unwrap().stamp },
                 Content("{}".to_owned()),
             );
-            let since = since.merge(post);
-            let removal = held.removed_by(Some(&since), Some(&user));
-            assert_eq!(removal.map(|by| by.event), expected.map(|at| format!("e{at}")), "{told}");
+            assert_eq!(asked(&since.merge(post)), expected, "{told}");
         }
-        assert_eq!(Post::of(&letter).unwrap().removed_by(None, None), None);
+        assert_eq!(Post::of(&letter).unwrap().asked(None, None), None);
+    }
+
+    #[test]
+    fn what_is_sent_on_without_its_place_is_the_same_observation() {
+        let located = r#"{"data":{"id":"1","text":"a","geo":{"place_id":"p"}},"includes":{"places":[{"id":"p"}]}}"#;
+        let from = letter(topic::POSTS, EventType::PostReceived, "1", located);
+        let sent = sent_on_without_place(&from).unwrap();
+        assert_eq!((&*sent.topic, sent.key.as_deref()), (topic::POSTS, Some(&b"1"[..])));
+        let bare: &[u8] = br#"{"data":{"id":"1","text":"a"},"includes":{"places":[]}}"#;
+        assert_eq!(sent.value.as_deref(), Some(bare));
+        assert_eq!(sent.headers.text(REDRIVE), Some("2@9"));
+        assert!(!sent.headers.iter().any(|(name, _)| name.starts_with("dl_")));
+        let stood = Record {
+            position: from.position.clone(),
+            ..record("", EventType::PostReceived, "1", located)
+        };
+        let again = Record { value: sent.value, headers: sent.headers, ..stood.clone() };
+        let hash = |record: &Record| hash_of(&record.view().unwrap());
+        assert_eq!((hash(&again), again.view().unwrap().time), (hash(&stood), at(5)));
+        // It has no place to lose once more, if it fails again.
+        let failed = stands(of_record(again, &why(), at(9)));
+        assert!(sent_on_without_place(&failed).is_none());
+        assert!(
+            sent_on_without_place(&letter(topic::POSTS, EventType::PostReceived, "1", "{"))
+                .is_none()
+        );
     }
 
     #[test]

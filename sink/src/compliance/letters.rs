@@ -1,10 +1,11 @@
-//! What became a dead letter loses its content too when its post is removed.
+//! What became a dead letter loses its content too when its post is removed, or its place.
 //!
 //! A letter holds the record that was given up, and the record itself stands in the log; of neither
 //! does the store have anything. So now and then the letters are looked through: of those about
 //! posts the store is asked what holds of these. Where a removal does, a tombstone of the post is
-//! published, as the sink would do it, and the letter is said again without its content; then the
-//! head of the topic is forgotten (`bowerbird_stream::dead_letter::Rewriting`).
+//! published, as the sink would do it; where a geo scrub does, the record is sent on its way again
+//! without its place. Then the letter is said again without its content, and the head of the topic
+//! is forgotten (`bowerbird_stream::dead_letter::Rewriting`).
 //!
 //! The look waits first until the group has committed all that the log held when it began: then
 //! every notice that it knows is in the store, and every record that will not become a document has
@@ -15,14 +16,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use bowerbird_store::{DocumentStore, StoreError};
-use bowerbird_stream::dead_letter::{DeadLetters, Gone};
-use bowerbird_stream::log::{ConsumerConfig, Extent};
+use bowerbird_stream::dead_letter::{DeadLetters, Deed, Gone};
+use bowerbird_stream::log::{ConsumerConfig, Extent, Outgoing};
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::{EventLog, Partition, Record, topic};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::held::Post;
+use super::held::{Post, sent_on_without_place};
+use super::users::Kind;
 use super::{barrier, unless_held};
 use crate::config::Projection;
 use crate::document::{self, user_id};
@@ -187,13 +189,14 @@ pub async fn dry_run<L: EventLog, S: DocumentStore>(
 }
 
 /// What must go.
-struct Removed {
-    /// The post.
-    post: String,
+struct Judged {
     /// The notice that asks for it.
     by: Notice,
-    /// The log holds it besides, and must be told to erase it.
-    in_log: bool,
+    /// What the log must have before: the tombstone of a post that it holds besides, or what is
+    /// sent on its way again.
+    first: Option<Outgoing>,
+    /// What becomes of the letter.
+    deed: Deed,
 }
 
 struct Look<'a, L, S> {
@@ -225,8 +228,8 @@ impl<L: EventLog, S: DocumentStore> Look<'_, L, S> {
         let mut heads = BTreeMap::new();
         while let Some(page) = reader.next(PAGE).await? {
             looked.records += page.len() as u64;
-            for (record, removal) in page.iter().zip(self.judged(&page).await?) {
-                if removal.is_some() {
+            for (record, judged) in page.iter().zip(self.judged(&page).await?) {
+                if judged.is_some() {
                     looked.erased += 1;
                     heads.insert(record.position.partition, record.position.offset + 1);
                 }
@@ -242,31 +245,33 @@ impl<L: EventLog, S: DocumentStore> Look<'_, L, S> {
         let mut rewriting = letters.rewrite(heads).await?;
         let (mut records, mut erased) = (0, 0);
         while let Some(page) = rewriting.next().await? {
-            let removals = self.judged(&page).await?;
-            let mut tombstones = BTreeMap::new();
+            let judged = self.judged(&page).await?;
+            let mut first = Vec::new();
             let mut again = Vec::with_capacity(page.len());
-            for (record, removal) in page.into_iter().zip(removals) {
+            for (record, judged) in page.into_iter().zip(judged) {
                 records += 1;
-                if let Some(Removed { post, by, in_log: true }) = &removal {
-                    tombstones.insert(post.clone(), tombstone(post, by));
-                }
-                erased += u64::from(removal.is_some());
-                again.push((record, removal.map(|removed| gone(&removed.by))));
+                erased += u64::from(judged.is_some());
+                let gone = judged.map(|judged| {
+                    // Of one post all tombstones for one notice are the same.
+                    first.extend(judged.first.filter(|one| !first.contains(one)));
+                    gone(&judged.by, judged.deed)
+                });
+                again.push((record, gone));
             }
             // First, as long as the letter tells that there is something to erase.
-            if !tombstones.is_empty() {
-                publish_all(self.log, tombstones.into_values().collect()).await?;
+            if !first.is_empty() {
+                publish_all(self.log, first).await?;
             }
             rewriting.say(again).await?;
         }
         rewriting.forget().await?;
         metrics::counter!(names::LETTERS_ERASED).increment(erased);
-        tracing::info!(erased, records, "dead letters lost the content of removed posts");
+        tracing::info!(erased, records, "dead letters lost content that platforms ask to remove");
         Ok(erased)
     }
 
     /// What each record holds that must go, and for which notice.
-    async fn judged(&self, page: &[Record]) -> Result<Vec<Option<Removed>>, SinkError> {
+    async fn judged(&self, page: &[Record]) -> Result<Vec<Option<Judged>>, SinkError> {
         let posts: Vec<Option<Post>> = page.iter().map(Post::of).collect();
         let ids = posts.iter().flatten().flat_map(|post| {
             [Some(post.id.clone()), post.author.as_deref().map(user_id)].into_iter().flatten()
@@ -285,20 +290,32 @@ impl<L: EventLog, S: DocumentStore> Look<'_, L, S> {
             .zip(stored)
             .filter_map(|(id, stored)| Some((id, document::read(&stored?).ok()?)));
         let known: HashMap<String, State> = known.collect();
-        let judged = posts.into_iter().map(|post| {
+        let judged = posts.into_iter().zip(page).map(|(post, record)| {
             let post = post?;
             let user = post.author.as_deref().and_then(|user| known.get(&user_id(user)));
             let there = known.get(&post.id);
-            let (by, in_log) = (post.removed_by(there, user)?, post.needs_tombstone(there));
-            Some(Removed { post: post.id, by, in_log })
+            let (kind, by) = post.asked(there, user)?;
+            let (first, deed) = match kind {
+                Kind::Removal => {
+                    let needed = post.needs_tombstone(there);
+                    (needed.then(|| tombstone(&post.id, &by)), Deed::Dropped)
+                }
+                Kind::GeoScrub => (Some(sent_on_without_place(record)?), Deed::Redriven),
+            };
+            Some(Judged { by, first, deed })
         });
         Ok(judged.collect())
     }
 }
 
 /// What is told in the place of the letter's content.
-fn gone(removal: &Notice) -> Gone {
-    let Notice { event, action, .. } = removal;
-    let why = format!("its content was removed, as the platform asks ({action})");
-    Gone { event: event.clone(), why }
+fn gone(by: &Notice, deed: Deed) -> Gone {
+    let Notice { event, action, .. } = by;
+    let why = match deed {
+        Deed::Dropped => format!("its content was removed, as the platform asks ({action})"),
+        Deed::Redriven => format!(
+            "its place was removed, as the platform asks ({action}); the rest is on its way again"
+        ),
+    };
+    Gone { event: event.clone(), deed, why }
 }

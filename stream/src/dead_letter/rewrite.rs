@@ -90,7 +90,8 @@ impl<L: EventLog> Rewriting<'_, L> {
     }
 
     /// Says records again: as they are, or, of a letter that comes with a reason, what is left of
-    /// it without its content, which is then dropped. The log has them when this returns.
+    /// it without its content, with the mark of what became of that. The log has them when this
+    /// returns.
     ///
     /// # Errors
     /// When the log does not take them.
@@ -102,8 +103,8 @@ impl<L: EventLog> Rewriting<'_, L> {
             let mut again = again(record);
             if let Some(gone) = gone {
                 again = erased(again, &gone);
-                let by = format!("removal {}", gone.event);
-                let mark = Mark { of, deed: Deed::Dropped, time: now, by };
+                let by = format!("notice {}", gone.event);
+                let mark = Mark { of, deed: gone.deed, time: now, by };
                 outgoing.push(mark.record(&self.letters.topic, again.key.clone()));
             }
             outgoing.push(again);
@@ -151,6 +152,8 @@ fn smaller(mut letter: Outgoing) -> Option<Outgoing> {
 pub struct Gone {
     /// The event that asks for it.
     pub event: String,
+    /// What became of it: dropped, or on its way again without what must go.
+    pub deed: Deed,
     /// What is told in the place of the error, which may quote the content.
     pub why: String,
 }
@@ -221,7 +224,8 @@ mod tests {
         let whole = Letter::of(copy.clone()).unwrap();
         assert_eq!((&whole.story, whole.is_erased()), (&Letter::of(letter).unwrap().story, false));
 
-        let gone = Gone { event: "gone-1".to_owned(), why: "removed".to_owned() };
+        let (event, why_gone) = ("gone-1".to_owned(), "removed".to_owned());
+        let gone = Gone { event, deed: Deed::Dropped, why: why_gone };
         let left = stands(erased(again(copy), &gone), 21);
         let bytes = left.headers.encoded();
         assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()));

@@ -146,7 +146,7 @@ impl Letter {
     }
 
     /// The original record, with the letter that it is redriven from, for `topic`.
-    pub(super) fn restored(&self, topic: &str, original: &Record) -> Outgoing {
+    pub fn restored(&self, topic: &str, original: &Record) -> Outgoing {
         let outgoing = Outgoing {
             topic: topic.into(),
             key: original.key.clone(),

@@ -328,16 +328,18 @@ async fn rewritten<L: EventLog>(bed: &Bed<L>, erased: &[&str], dies: bool) {
     }
     let mut rewriting = bed.letters.rewrite(heads).await.unwrap();
     while let Some(records) = rewriting.next().await.unwrap() {
-        let gone = |record: &Record| {
-            let gone = Gone { event: "asked".to_owned(), why: "removed".to_owned() };
-            goes(record).then_some(gone)
-        };
+        let gone = |record: &Record| goes(record).then(removed);
         let all = records.into_iter().map(|record| (record.clone(), gone(&record))).collect();
         rewriting.say(all).await.unwrap();
     }
     if !dies {
         rewriting.forget().await.unwrap();
     }
+}
+
+fn removed() -> Gone {
+    let (event, why) = ("asked".to_owned(), "removed".to_owned());
+    Gone { event, deed: Deed::Dropped, why }
 }
 
 /// What the topic holds of this key.
@@ -422,7 +424,7 @@ pub async fn letters_keep_their_names_when_some_lose_their_content(log: impl Eve
     let by = |by: &str| by.to_owned();
     assert!(told_marks.contains(&(names[2], Deed::Dropped, by("ada"))), "{told_marks:?}");
     assert!(told_marks.contains(&(names[5], Deed::Redriven, by("ada"))), "{told_marks:?}");
-    assert!(told_marks.contains(&(names[1], Deed::Dropped, by("removal asked"))), "{told_marks:?}");
+    assert!(told_marks.contains(&(names[1], Deed::Dropped, by("notice asked"))), "{told_marks:?}");
 
     // A name leads to its letter wherever that stands now, and what is left of one goes nowhere.
     for n in [0, 1, 19] {
@@ -474,10 +476,7 @@ pub async fn a_letter_without_room_for_its_name_keeps_what_it_holds(log: impl Ev
     let mut rewriting =
         bed.letters.rewrite(BTreeMap::from([(erased.partition, erased.offset + 1)])).await.unwrap();
     while let Some(records) = rewriting.next().await.unwrap() {
-        let gone = |record: &Record| {
-            let gone = Gone { event: "asked".to_owned(), why: "removed".to_owned() };
-            (record.position.offset == erased.offset).then_some(gone)
-        };
+        let gone = |record: &Record| (record.position.offset == erased.offset).then(removed);
         let all = records.into_iter().map(|record| (record.clone(), gone(&record))).collect();
         rewriting.say(all).await.unwrap();
     }
