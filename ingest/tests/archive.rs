@@ -127,6 +127,22 @@ async fn broken_lines_are_dead_letters_and_the_import_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deletions_of_posts_and_users_are_counted_and_other_notices_are_not() {
+    let test = TestLog::new().await;
+    let lines = [
+        r#"{"delete":{"status":{"id":11,"user_id":3}}}"#,
+        r#"{"user_delete":{"id":3}}"#,
+        r#"{"data":{"delete":{"tweet":{"id":"12"},"event_at":"2021-07-06T18:40:40.000Z"}}}"#,
+        r#"{"data":{"user_delete":{"user":{"id":"3"},"event_at":"2021-07-06T18:40:40.000Z"}}}"#,
+        r#"{"data":{"user_undelete":{"user":{"id":"3"},"event_at":"2021-07-06T18:40:40.000Z"}}}"#,
+        r#"{"status_withheld":{"id":13,"withheld_in_countries":["DE"]}}"#,
+    ];
+    let path = write(test.folder.path(), "a.jsonl", lines.join("\n").as_bytes());
+    let (summary, _) = run(&test.log, config([path])).await;
+    assert_eq!((summary.total.notices, summary.total.deletes), (6, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn importing_twice_is_the_same_again() {
     let test = TestLog::new().await;
     let (bytes, ids) = lines(100);

@@ -291,7 +291,9 @@ impl<'a> Parser<'a> {
                 out.push(record);
             }
             Found::Notice { record } => {
-                let delete = record.headers.text("ce_action") == Some("delete");
+                // The second is that of v2 streams, for users.
+                let delete =
+                    matches!(record.headers.text("ce_action"), Some("delete" | "user_delete"));
                 out.current.notices += 1;
                 out.current.deletes += u64::from(delete);
                 out.push(record);

@@ -99,8 +99,9 @@ pub fn of_result(top: &Top<'_>, about: About) -> Result<Notice, &'static str> {
     Ok(Notice { subject, action, id, time: None })
 }
 
-/// The notice that an item of a v2 compliance stream is, if it is one.
-pub fn of_item(text: &str) -> Option<Notice> {
+/// The notice that an item of a v2 compliance stream is, if it is one. One that nothing here is done
+/// about, such as one about likes, is `Err` with why.
+pub fn of_item(text: &str) -> Option<Result<Notice, String>> {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]
@@ -116,14 +117,26 @@ pub fn of_item(text: &str) -> Option<Notice> {
         event_at: Scalar<'a>,
     }
     let Item { data } = serde_json::from_str(text).ok()?;
-    let action = STREAMED.into_iter().find(|word| data.contains_key(word))?;
-    let Object(body): Object<Body<'_>> = serde_json::from_str(data.get(action)?.get()).ok()?;
-    let (subject, Object(named)) = match (body.tweet, body.user) {
-        (Some(post), _) => ("post", post),
-        (None, user) => ("user", user?),
+    let known = STREAMED.into_iter().find_map(|action| Some((action, data.get(action)?)));
+    let Some((action, body)) = known else {
+        let (word, body) = data.first_key_value().filter(|_| data.len() == 1)?;
+        let Object(body): Object<Body<'_>> = serde_json::from_str(body.get()).ok()?;
+        // Each notice says when, and nothing else that streams send does.
+        return body
+            .event_at
+            .text()
+            .map(|_| Err(format!("of a kind that is not acted on: {word}")));
     };
-    let id = named.id.id()?;
-    Some(Notice { subject, action, id, time: body.event_at.text().and_then(time::parse) })
+    let Object(body): Object<Body<'_>> = serde_json::from_str(body.get()).ok()?;
+    let named = match (body.tweet, body.user) {
+        (Some(Object(post)), _) => post.id.id().map(|id| ("post", id)),
+        (None, Some(Object(user))) => user.id.id().map(|id| ("user", id)),
+        (None, None) => None,
+    };
+    let Some((subject, id)) = named else {
+        return Some(Err(format!("{action} names no post and no user")));
+    };
+    Some(Ok(Notice { subject, action, id, time: body.event_at.text().and_then(time::parse) }))
 }
 
 /// Whether a line may be an item of a v2 compliance stream.

@@ -91,7 +91,10 @@ impl Reader {
         }
         match serde_json::from_str::<Top<'_>>(text) {
             Ok(top) => match notice::may_be_item(&top).then(|| notice::of_item(text)).flatten() {
-                Some(notice) => emit(self.notice(&notice, bytes, place)),
+                Some(Ok(notice)) => emit(self.notice(&notice, bytes, place)),
+                Some(Err(error)) => {
+                    emit(refused(bytes, reason::NO_POST, format!("a notice, but {error}")));
+                }
                 None => self.found(bytes, &top, place, emit),
             },
             Err(error) => match objects(text) {

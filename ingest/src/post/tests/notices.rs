@@ -101,4 +101,15 @@ fn items_of_a_compliance_stream_are_notices() {
         let (key, subject, action, at) = heard(&reader, line);
         assert_eq!((&*key, &*subject, &*action, &*at), expected, "{line}");
     }
+    for (body, why) in [
+        (r#""tweet_edit":{"tweet":{"id":"5"},"initial_tweet_id":"4","#, "not acted on: tweet_edit"),
+        (r#""delete":{"favorite":{"id":"5","user_id":"9"},"#, "delete names no post and no user"),
+        (r#""drop":{"tweet":{"id":"x"},"#, "drop names no post"),
+    ] {
+        let line = format!(r#"{{"data":{{{body}"event_at":"2021-07-06T18:40:40.000Z"}}}}}}"#);
+        let mut found = Vec::new();
+        reader.read(&Bytes::from(line), Place::Line(1), &mut |one| found.push(one));
+        let [Found::Refused { refusal, .. }] = &found[..] else { panic!("{found:?}") };
+        assert!(refusal.error.contains(why), "{refusal:?}");
+    }
 }
