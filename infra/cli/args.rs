@@ -7,8 +7,8 @@ use bowerbird_infra::config::Account;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    aurin, compliance, config, dashboard, dead_letters, ingest, init, lag, mapreduce, projections,
-    replay, rules, sim, sink, topics, up, usage, verify,
+    aurin, compliance, config, dashboard, dead_letters, gaps, ingest, init, lag, mapreduce,
+    projections, replay, rules, sim, sink, topics, up, usage, verify,
 };
 
 /// Harvests X posts and AURIN data sets through an event log into documents, and answers by
@@ -92,6 +92,9 @@ pub enum Command {
     Aurin(aurin::Arguments),
     /// What X's stream has brought and cost, by UTC day and rule
     Usage(usage::Arguments),
+    /// Whether what was harvested is whole: when nobody listened to X's stream, and which data sets and
+    /// files are not complete
+    Gaps(gaps::Arguments),
     /// What platforms ask to be removed: how far that is, carry it on, ask what else
     #[command(subcommand)]
     Compliance(compliance::Arguments),
@@ -131,7 +134,7 @@ impl Command {
             | Self::Lag(_)
             | Self::Compliance(_)
             | Self::Dashboard(_) => &[Account::Log, Account::Store],
-            Self::Topics(_) | Self::Usage(_) => &[Account::Log],
+            Self::Topics(_) | Self::Usage(_) | Self::Gaps(_) => &[Account::Log],
             Self::DeadLetters(arguments) => arguments.accounts(),
             Self::Rules(arguments) => arguments.accounts(),
             Self::Aurin(arguments) => arguments.accounts(),

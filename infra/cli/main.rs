@@ -9,9 +9,11 @@ mod dashboard;
 mod dead_letters;
 mod failure;
 mod folder;
+mod gaps;
 mod generations;
 mod ingest;
 mod init;
+mod instant;
 mod lag;
 mod mapreduce;
 mod output;
@@ -80,6 +82,7 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Rules(arguments) => shutdown.unless(rules::run(arguments, &settings)).await,
         Command::Aurin(arguments) => shutdown.unless(aurin::run(arguments, &settings)).await,
         Command::Usage(arguments) => shutdown.unless(usage::run(arguments, &settings)).await,
+        Command::Gaps(arguments) => shutdown.unless(gaps::run(arguments, &settings)).await,
         Command::Compliance(arguments) => compliance::run(arguments, &settings, &shutdown).await,
         Command::Sink(arguments) => sink::run(arguments, &settings, &shutdown).await,
         Command::Lag(arguments) => lag::run(arguments, &settings, &shutdown).await,

@@ -4,6 +4,7 @@ mod again;
 pub mod archive;
 pub mod aurin;
 mod error;
+pub mod gaps;
 pub mod metrics;
 mod outbox;
 pub mod post;

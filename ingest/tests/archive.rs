@@ -7,9 +7,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bowerbird_ingest::archive::{ArchiveConfig, Input, Outcome, Progress, import};
+use bowerbird_ingest::gaps::{Asked, holes};
 use bowerbird_stream::topic;
 use harness::TestLog;
 use harness::archives::{COMPRESSIONS, config, gzip, interrupted, keys, lines, run, write};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,6 +159,13 @@ async fn importing_twice_is_the_same_again() {
     assert!(seen.values().all(|count| *count == 2));
 }
 
+/// What the journal has of files that are not whole, by source and cause.
+async fn not_whole(test: &TestLog) -> Vec<String> {
+    let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: 0 };
+    let holes = holes(&test.log, asked, Timestamp::now()).await.unwrap().holes;
+    holes.into_iter().map(|hole| format!("{} {}", hole.source, hole.cause)).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_import_goes_on_where_it_stopped() {
     let (bytes, ids) = lines(8_000);
@@ -173,6 +182,7 @@ async fn an_interrupted_import_goes_on_where_it_stopped() {
         };
         let first = interrupted(&test.log, config.clone(), 500).await;
         assert_eq!(first.files[0].outcome, Outcome::Interrupted, "{name}");
+        assert_eq!(not_whole(&test).await, [format!("archive:{name} begun")]);
         assert!((500..8_000).contains(&first.total.lines), "{name}: {}", first.total.lines);
         let acknowledged = test.records(topic::POSTS).await.len();
         assert!(acknowledged as u64 >= first.total.posts);
@@ -184,6 +194,7 @@ async fn an_interrupted_import_goes_on_where_it_stopped() {
         let (second, _) = run(&test.log, config.clone()).await;
         assert!(second.succeeded(), "{second:?}");
         assert_eq!(second.files[0].resumed_after_line, Some(first.total.lines));
+        assert_eq!(not_whole(&test).await, [""; 0]);
         assert_eq!((second.total.lines, second.total.posts), (8_000, ids.len() as u64));
         assert_eq!(keys(&test, topic::POSTS).await, ids, "{name}");
         let repeated = test.records(topic::POSTS).await.len() - ids.len();
@@ -222,6 +233,8 @@ async fn what_is_no_archive_is_said_and_the_others_are_imported() {
     let outcomes: Vec<Outcome> = summary.files[4..].iter().map(|file| file.outcome).collect();
     assert_eq!(outcomes, [Outcome::Empty, Outcome::Complete, Outcome::Complete]);
     assert_eq!(keys(&test, topic::POSTS).await, ids);
+    let failed = ["a.7z.gz", "a.xz", "missing%2A.jsonl", "missing.jsonl"];
+    assert_eq!(not_whole(&test).await, failed.map(|name| format!("archive:{name} failed")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

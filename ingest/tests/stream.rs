@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowerbird_ingest::Renewal;
+use bowerbird_ingest::gaps::{Asked, Hole, holes};
 use bowerbird_ingest::x::{Clock, Limits, OutboxConfig, XConfig, XSummary, run_over, usage};
 use bowerbird_sim::x::{Config, Ending, Faults, Heard, LineFeed, Step};
 use bowerbird_stream::status::{State, Status, status};
@@ -21,7 +22,6 @@ use bowerbird_testbed::random::Random;
 use harness::inside::Inside;
 use harness::memory::MemoryLog;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -64,24 +64,18 @@ impl Bed {
         Client { cancel, status, task }
     }
 
-    /// The gaps of the journal, and the one that is open.
-    fn gaps(&self) -> Vec<(Timestamp, Timestamp)> {
-        let time = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
-        let told = self.log.journal("stream.gap");
-        let mut gaps: Vec<(Timestamp, Timestamp)> = told
-            .iter()
-            .map(|gap| (time(&gap["from"]).unwrap(), time(&gap["to"]).unwrap()))
-            .collect();
-        let ends = self.log.journal("stream.disconnected");
-        let open = ends.last().and_then(|end| time(&end["unheard_since"]));
-        gaps.extend(open.map(|open| (open, Timestamp::MAX)));
-        gaps
+    /// The gaps that the log tells of, and the one that is open.
+    async fn gaps(&self) -> Vec<(Timestamp, Timestamp)> {
+        let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
+        let holes = holes(&self.log, asked, self.x.sim.now()).await.unwrap().holes;
+        let ends = |hole: Hole| (hole.from.unwrap(), hole.to.unwrap_or(Timestamp::MAX));
+        holes.into_iter().map(ends).collect()
     }
 
     /// What is in the log of what the server made while there was a client, and what is not though
     /// no gap says so; and each time without a connection that no gap covers.
-    fn wrongs(&self) -> Vec<String> {
-        let (gaps, heard) = (self.gaps(), self.x.sim.history());
+    async fn wrongs(&self) -> Vec<String> {
+        let (gaps, heard) = (self.gaps().await, self.x.sim.history());
         let begun = heard.first().map_or(Timestamp::MAX, |first| first.from);
         let there: BTreeSet<u64> = self.log.records(topic::POSTS).iter().map(id).collect();
         let covered = |from: Timestamp, to: Timestamp| {
@@ -207,7 +201,7 @@ async fn no_post_is_missing_but_within_a_gap() {
     let count = set("BOWERBIRD_TEST_SCENARIOS").unwrap_or(40);
     for seed in first..first + count {
         let bed = history(seed, 1).await;
-        let wrongs = bed.wrongs();
+        let wrongs = bed.wrongs().await;
         assert!(wrongs.is_empty(), "seed {seed}: {} wrongs: {:#?}", wrongs.len(), &wrongs[..1]);
         counted(&bed, seed).await;
     }
@@ -216,7 +210,7 @@ async fn no_post_is_missing_but_within_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn a_week_of_faults_leaves_no_hole_untold() {
     let bed = history(WEEK, 7 * 24).await;
-    let wrongs = bed.wrongs();
+    let wrongs = bed.wrongs().await;
     assert!(wrongs.is_empty(), "{} wrongs: {:#?}", wrongs.len(), &wrongs[..1]);
     assert!(bed.x.sim.history().len() > 50);
     counted(&bed, WEEK).await;
@@ -336,7 +330,7 @@ async fn the_months_cap_pauses_and_says_so_and_the_next_month_goes_on() {
     assert!(bed.log.records(topic::POSTS).len() >= 200);
     assert_eq!(bed.log.journal("stream.gap")[0]["cause"], "cap");
     client.stop().await;
-    assert_eq!(bed.wrongs(), [] as [String; 0]);
+    assert_eq!(bed.wrongs().await, [] as [String; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,7 +372,7 @@ async fn a_log_out_of_reach_holds_reading_back_and_x_may_lose_patience() {
     assert_eq!(gaps[0]["cause"], "slow-reader", "{gaps:?}");
     assert!(gaps[0]["reason"].as_str().unwrap().contains("too slowly"), "{gaps:?}");
     client.stop().await;
-    assert_eq!(bed.wrongs(), [] as [String; 0]);
+    assert_eq!(bed.wrongs().await, [] as [String; 0]);
 }
 
 #[tokio::test(start_paused = true)]

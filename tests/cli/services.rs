@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bowerbird_testbed::wire::{http, serve};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::harness::{Service, bowerbird, eventually, folder, run};
@@ -97,6 +98,21 @@ fn what_a_stream_brings_is_counted_and_capped_also_after_a_kill() {
     let text = run(folder, &["usage", "--month", "2020-02"]).ends(0).out;
     assert!(text.contains("0 posts in 2020-02"), "{text}");
     run(folder, &["usage", "--month", "soon"]).ends(2).says(&["2026-11"]);
+
+    // The kill is the first gap, and nobody has listened since the end.
+    let told = run(folder, &["gaps", "--output", "json"]).ends(0).json();
+    let holes = told["holes"].as_array().unwrap();
+    assert!(holes.len() as u64 == told["stream"]["gaps"] && holes.len() >= 2, "{told}");
+    assert!(holes.iter().any(|hole| hole["cause"] == "killed"), "{told}");
+    assert_eq!(
+        (&holes.last().unwrap()["to"], &told["stream"]["open"]),
+        (&Value::Null, &true.into())
+    );
+    let rows = run(folder, &["gaps", "--output", "csv", "--limit", "1"]).ends(0).says(&["--limit"]);
+    assert!(rows.out.starts_with("source,from,to,seconds,") && rows.out.lines().count() == 2);
+    let text = run(folder, &["gaps", "--to", "2020-02-01"]).ends(0).out;
+    assert!(text.starts_with("X's stream since") && text.contains(": 0 gaps; "), "{text}");
+    run(folder, &["gaps", "--from", "soon"]).ends(2).says(&["2h ago"]);
     fs::write(folder.join("wrong.toml"), "rat = 1").unwrap();
     let wrong = run(folder, &["sim", "x", "--scenario", "wrong.toml"]).ends(2);
     wrong.says(&["wrong.toml", "rat"]);

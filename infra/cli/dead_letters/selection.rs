@@ -1,9 +1,10 @@
 //! Which letters a command is about.
 
-use bowerbird_sink::replay::Bound;
 use bowerbird_stream::dead_letter::{Filter, LetterId};
 use clap::Args;
 use jiff::Timestamp;
+
+use crate::instant::instant;
 
 /// Which letters: those that fit all that is given.
 #[derive(Debug, Args)]
@@ -28,10 +29,10 @@ pub struct Selection {
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
     /// Given up at this time or later: 2024-05-01T12:00:00Z, 2024-05-01 or "2h ago"
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     from: Option<Timestamp>,
     /// Given up before this time, written likewise
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
     to: Option<Timestamp>,
 }
 
@@ -48,29 +49,6 @@ impl Selection {
             from: self.from,
             to: self.to,
             done,
-        }
-    }
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    match Bound::parse(text, Timestamp::now()) {
-        Ok(Bound::Time(time)) => Ok(time),
-        _ => Err("write a time (2024-05-01T12:00:00Z, 2024-05-01) or how long ago (\"2h ago\")"
-            .to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_as_people_write_them() {
-        assert_eq!(time("2024-05-01").unwrap().to_string(), "2024-05-01T00:00:00Z");
-        let ago = Timestamp::now().duration_since(time("2h ago").unwrap()).as_secs();
-        assert!((7_199..7_260).contains(&ago), "{ago}");
-        for text in ["", "soon", "0@17"] {
-            assert!(time(text).is_err(), "{text}");
         }
     }
 }

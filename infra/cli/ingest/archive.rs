@@ -221,7 +221,6 @@ fn refused(summary: &Summary, takes_results: bool) -> String {
 }
 
 fn cells(file: &FileSummary) -> Vec<String> {
-    let outcome = serde_json::to_value(file.outcome).unwrap_or_default();
     let time = |time: Option<jiff::Timestamp>| {
         time.map_or_else(|| "-".to_owned(), |time| time.to_string())
     };
@@ -229,7 +228,7 @@ fn cells(file: &FileSummary) -> Vec<String> {
     let reasons = counts.dead_letters.iter().map(|(reason, count)| format!("{reason} {count}"));
     vec![
         file.file.clone(),
-        outcome.as_str().unwrap_or_default().to_owned(),
+        file.outcome.name().to_owned(),
         file.found.members.to_string(),
         file.found.damaged.to_string(),
         counts.lines.to_string(),

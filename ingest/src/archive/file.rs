@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::checkpoint::Store;
 use super::config::ArchiveConfig;
 use super::range::{Counter, Range};
-use super::summary::{FileSummary, Findings, Outcome};
+use super::summary::{BEGUN, FAILED, FileSummary, Findings, IMPORTED, Outcome};
 use super::tracker::Tracker;
 
 /// RFC 3986 2.3: what stands for itself in a URI, and what separates the parts of a path.
@@ -64,7 +64,7 @@ impl File {
     ) -> Self {
         Self {
             number,
-            source: format!("archive:{}", utf8_percent_encode(&name, RESERVED)),
+            source: source(&name),
             name,
             written: identity.as_ref().and_then(|identity| identity.written),
             live: identity.is_none(),
@@ -73,10 +73,35 @@ impl File {
         }
     }
 
+    /// The fact that something of it is about to come into the log: what is killed after that has
+    /// left a hole.
+    pub fn begun(&self, started: Timestamp) -> Outgoing {
+        let identity = self.identity.as_ref();
+        let fact = serde_json::json!({
+            "file": self.name,
+            "size": identity.map(|identity| identity.size),
+            "head": identity.map(|identity| &identity.head),
+            "started": started,
+        });
+        journal::fact(BEGUN, &self.source, Timestamp::now(), &fact)
+    }
+
     /// Its size as it lies there; 0 when it has none.
     pub fn size(&self) -> u64 {
         self.identity.as_ref().map_or(0, |identity| identity.size)
     }
+}
+
+/// `ce_source` of the events of a file of this name.
+fn source(name: &str) -> String {
+    format!("archive:{}", utf8_percent_encode(name, RESERVED))
+}
+
+/// The fact that a file can't be read, or not all of it, which its summary says.
+pub fn failed(summary: &FileSummary, started: Timestamp) -> Outgoing {
+    let now = Timestamp::now();
+    let fact = serde_json::json!({"import": summary, "started": started, "finished": now});
+    journal::fact(FAILED, &source(&summary.file), now, &fact)
 }
 
 /// Opens a file, and identifies it.
@@ -168,7 +193,7 @@ impl Open {
             "started": started,
             "finished": now,
         });
-        journal::fact("import.finished", &self.file.source, now, &fact)
+        journal::fact(IMPORTED, &self.file.source, now, &fact)
     }
 }
 

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{ArchiveConfig, Input, usual_workers};
 pub use progress::{Progress, Snapshot};
+pub(crate) use summary::{BEGUN, FAILED, IMPORTED};
 pub use summary::{Counts, FileSummary, Findings, Outcome, Problem, Summary};
 
 use crate::publish::{OnTrouble, Publisher};
@@ -99,6 +100,7 @@ pub async fn import<L: EventLog>(
         gate: &gate,
         started,
         open: BTreeMap::new(),
+        untold: BTreeMap::new(),
         summary: Summary::default(),
     };
     let threads = match work::start(lister, &config, &parsing, &sender) {

@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, Store};
 use super::config::ArchiveConfig;
-use super::file::{File, Open, is_finished};
+use super::file::{self, File, Open, is_finished};
 use super::gate::Gate;
 use super::list::News;
 use super::parse::{Batch, Report};
 use super::progress::Progress;
 use super::summary::{FileSummary, Outcome, Summary};
 use super::tracker::{MAX_UNREADABLE, Tracker};
-use crate::publish::{Publisher, Unpublished};
+use crate::publish::{Published, Publisher, Unpublished};
 
 /// How often the checkpoint of a file is written.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub struct Pipeline<'a, L> {
     pub started: Timestamp,
     /// Files under way.
     pub open: BTreeMap<u64, Open>,
+    /// Of files of which nothing has come yet, the fact that something will.
+    pub untold: BTreeMap<u64, Outgoing>,
     /// What became of the others.
     pub summary: Summary,
 }
@@ -53,7 +55,15 @@ pub struct Pipeline<'a, L> {
 enum Sent {
     News(News),
     Batch { file: u64, member: u64, batch: Box<Batch>, result: Result<u64, Unpublished> },
-    Fact { summary: Box<FileSummary>, result: Result<(), Unpublished> },
+    Fact { summary: Option<Box<FileSummary>>, result: Result<(), Unpublished> },
+}
+
+/// What is told of a file that is over.
+struct Told {
+    /// What became of it, if that is not among the others yet.
+    summary: Option<Box<FileSummary>>,
+    /// The fact.
+    record: Outgoing,
 }
 
 type UnderWay<'a> = FuturesOrdered<BoxFuture<'a, Sent>>;
@@ -97,13 +107,17 @@ impl<L: EventLog> Pipeline<'_, L> {
                         ended = true;
                         continue;
                     };
+                    if let News::Begun { file, .. } = &next {
+                        self.untold.insert(file.number, file.begun(self.started));
+                    }
                     under_way.push_back(match next {
                         News::Member { file, member, report: Report::Batch(mut batch) } => {
                             in_flight += batch.bytes;
                             let records = std::mem::take(&mut batch.records);
+                            let begun = self.untold.remove(&file);
                             async move {
-                                let published = publisher.publish(records, cancel).await;
-                                let result = published.map(|published| published.too_large);
+                                let publishing = publish_behind(publisher, begun, records, cancel);
+                                let result = publishing.await.map(|published| published.too_large);
                                 Sent::Batch { file, member, batch, result }
                             }
                             .boxed()
@@ -115,7 +129,7 @@ impl<L: EventLog> Pipeline<'_, L> {
                 else => return None,
             };
             let over = match settled {
-                Sent::News(news) => self.news(news),
+                Sent::News(news) => self.news(news).await,
                 Sent::Batch { file, member, batch, result } => {
                     in_flight -= batch.bytes;
                     match result {
@@ -127,16 +141,16 @@ impl<L: EventLog> Pipeline<'_, L> {
                 }
                 Sent::Fact { summary, result } => match result {
                     Ok(()) => {
-                        self.finish(summary).await;
+                        if let Some(summary) = summary {
+                            self.finish(summary).await;
+                        }
                         None
                     }
                     Err(Unpublished::Stopped) => return None,
                     Err(Unpublished::Log(error)) => return Some(error.to_string()),
                 },
             };
-            if let Some(file) = over
-                && let Some((summary, record)) = self.conclude(file).await
-            {
+            if let Some(Told { summary, record }) = over {
                 let publishing = async move {
                     let published = publisher.publish(vec![record], cancel).await;
                     Sent::Fact { summary, result: published.map(|_| ()) }
@@ -146,16 +160,18 @@ impl<L: EventLog> Pipeline<'_, L> {
         }
     }
 
-    /// Gives the file that is over now, if one is.
-    fn news(&mut self, news: News) -> Option<u64> {
-        match news {
+    /// Gives what is to be told of a file, if one is over now.
+    async fn news(&mut self, news: News) -> Option<Told> {
+        let over = match news {
             News::Begun { file, checkpoint, store } => {
                 self.begin(file, *checkpoint, store);
                 None
             }
             News::Ended(summary) => {
+                let is_failed = summary.outcome == Outcome::Failed;
+                let record = is_failed.then(|| file::failed(&summary, self.started));
                 self.push(*summary);
-                None
+                return record.map(|record| Told { summary: None, record });
             }
             News::Listed { file, members, unreadable } => {
                 let open = self.open.get_mut(&file)?;
@@ -179,7 +195,8 @@ impl<L: EventLog> Pipeline<'_, L> {
                 self.gate.advance(file, open.tracker.first());
                 open.tracker.is_over().then_some(file)
             }
-        }
+        };
+        self.conclude(over?).await
     }
 
     fn begin(&mut self, file: Arc<File>, checkpoint: Checkpoint, store: Option<Store>) {
@@ -223,13 +240,17 @@ impl<L: EventLog> Pipeline<'_, L> {
     }
 
     /// A file is over: what is to be told of it, if anything.
-    async fn conclude(&mut self, file: u64) -> Option<(Box<FileSummary>, Outgoing)> {
+    async fn conclude(&mut self, file: u64) -> Option<Told> {
+        self.untold.remove(&file);
         let open = self.open.get(&file)?;
         open.file.counter.fill(open.file.size());
         let summary = Box::new(open.summary());
-        if is_finished(summary.outcome) {
-            let record = open.fact(&summary, self.started);
-            return Some((summary, record));
+        let record = match summary.outcome {
+            Outcome::Failed => Some(file::failed(&summary, self.started)),
+            outcome => is_finished(outcome).then(|| open.fact(&summary, self.started)),
+        };
+        if let Some(record) = record {
+            return Some(Told { summary: Some(summary), record });
         }
         let mut open = self.open.remove(&file)?;
         if summary.outcome != Outcome::PassedOver {
@@ -242,7 +263,9 @@ impl<L: EventLog> Pipeline<'_, L> {
     /// What is told of a file is in the log.
     async fn finish(&mut self, summary: Box<FileSummary>) {
         let Some(mut open) = self.open.remove(&summary.number) else { return };
-        open.tracker.finish();
+        if is_finished(summary.outcome) {
+            open.tracker.finish();
+        }
         save(&mut open).await;
         self.push(*summary);
     }
@@ -259,6 +282,20 @@ impl<L: EventLog> Pipeline<'_, L> {
         }
         self.summary.push(file);
     }
+}
+
+/// Publishes records, those of a file's first batch behind the fact that they come: who is killed
+/// between the two has told of the hole that is left.
+async fn publish_behind<L: EventLog>(
+    publisher: &Publisher<L>,
+    begun: Option<Outgoing>,
+    records: Vec<Outgoing>,
+    cancel: &CancellationToken,
+) -> Result<Published, Unpublished> {
+    if let Some(begun) = begun {
+        publisher.publish(vec![begun], cancel).await?;
+    }
+    publisher.publish(records, cancel).await
 }
 
 /// Keeps the checkpoint of a file. A folder that can't be written to is no reason to stop

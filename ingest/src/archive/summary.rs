@@ -158,6 +158,13 @@ impl Findings {
     }
 }
 
+/// `ce_type` of the fact that something of a file is about to come into the log.
+pub(crate) const BEGUN: &str = "import.begun";
+/// `ce_type` of the fact that a file was imported, so far as it can be.
+pub(crate) const IMPORTED: &str = "import.finished";
+/// `ce_type` of the fact that a file can't be read.
+pub(crate) const FAILED: &str = "import.failed";
+
 /// How the import of one file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -176,6 +183,29 @@ pub enum Outcome {
     Interrupted,
     /// It can't be read, or the log refuses.
     Failed,
+}
+
+impl Outcome {
+    /// Whether nothing of it that could be read is missing.
+    pub fn is_whole(self) -> bool {
+        match self {
+            Self::Complete | Self::Empty | Self::Skipped | Self::PassedOver => true,
+            Self::Truncated | Self::Interrupted | Self::Failed => false,
+        }
+    }
+
+    /// Its name in metrics and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Empty => "empty",
+            Self::Skipped => "skipped",
+            Self::Truncated => "truncated",
+            Self::PassedOver => "passed_over",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What the import of one file did.
@@ -250,11 +280,7 @@ impl Summary {
 
     pub(super) fn push(&mut self, file: FileSummary) {
         self.total.add(&file.found.counts);
-        let fine = match file.outcome {
-            Outcome::Complete | Outcome::Empty | Outcome::Skipped | Outcome::PassedOver => true,
-            Outcome::Truncated | Outcome::Interrupted | Outcome::Failed => false,
-        };
-        self.failed_files += u64::from(!fine);
+        self.failed_files += u64::from(!file.outcome.is_whole());
         let named = self.files.len() as u64;
         let failed = self.failed_files.min(MAX_FILES as u64);
         if named < MAX_FILES as u64 + failed {

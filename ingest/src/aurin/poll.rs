@@ -15,7 +15,7 @@ use super::config::DatasetConfig;
 use super::fault::Fault;
 use super::feature;
 use super::memory::{Known, Seen};
-use super::report::{Outcome, PollReport, Signs, judge};
+use super::report::{Outcome, POLLED, PollReport, Signs, judge};
 use super::scan::Cut;
 use super::shape::Shape;
 use super::wfs::{Page, Wfs};
@@ -129,7 +129,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
         report.sorted = self.shape.sorted;
         report.finished = Timestamp::now().max(report.started);
         let (source, fact) = (super::source(&report.dataset), json!(report));
-        self.outbox.push(journal::fact("poll.finished", &source, report.finished, &fact));
+        self.outbox.push(journal::fact(POLLED, &source, report.finished, &fact));
         self.outbox.drain().await?;
         metrics::counter!(names::POLLS, "outcome" => self.report.outcome.name()).increment(1);
         metrics::histogram!(names::POLL_SECONDS).record(begun.elapsed().as_secs_f64());

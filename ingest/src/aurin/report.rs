@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::DatasetConfig;
 
+/// `ce_type` of the fact that a data set was polled.
+pub(crate) const POLLED: &str = "poll.finished";
+
 /// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

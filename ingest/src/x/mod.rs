@@ -29,5 +29,7 @@ pub use exchange::{Exchange, Incoming, Reply};
 pub use failure::Failure;
 pub use kept::Kept;
 pub use meter::{Day, Limits, OfRule, Usage, month_name, usage};
+pub(crate) use past::last_heard;
 pub use reconnect::Waits;
+pub(crate) use service::{BEGUN, CONNECTED, DISCONNECTED, GAP};
 pub use service::{OfMonth, SOURCE, XSummary, run, run_over};

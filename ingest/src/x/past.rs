@@ -9,7 +9,7 @@ use bowerbird_stream::{EventLog, LogError, Partition, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::service::{BEGUN, SOURCE};
+use super::service::{BEGUN, CONNECTED, DISCONNECTED, GAP, SOURCE};
 use crate::outbox::WHOLE_BEFORE;
 
 /// How many records of each partition are looked at first, from the end.
@@ -17,7 +17,7 @@ const WINDOW: i64 = 1_000;
 /// By how much that grows while nothing is found.
 const GROWTH: i64 = 8;
 /// Why nothing was heard, where nobody has said so.
-const KILLED: &str = "killed";
+pub const KILLED: &str = "killed";
 const WITHOUT_A_WORD: &str = "the harvester ended without saying so";
 /// Records taken at a time.
 const TAKE: usize = 1_000;
@@ -68,9 +68,7 @@ pub async fn last_heard<L: EventLog>(
 fn fact(record: &Record) -> Option<(i64, (Timestamp, Option<LastHeard>))> {
     let event = record.view().ok().filter(|event| event.source == SOURCE)?;
     // After a gap it was heard. A connection says of itself whether it was one that ended a gap.
-    if ![BEGUN, "stream.connected", "stream.disconnected", "stream.gap"]
-        .contains(&event.kind.as_str())
-    {
+    if ![BEGUN, CONNECTED, DISCONNECTED, GAP].contains(&event.kind.as_str()) {
         return None;
     }
     let fact: Fact = serde_json::from_slice(event.value?).ok()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowerbird_stream::journal;
+use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use bowerbird_stream::status::Reporter;
 use bowerbird_stream::{EventLog, LogError};
@@ -21,7 +22,7 @@ use super::exchange::{Exchange, Web};
 use super::failure::Failure;
 use super::gap::Gaps;
 use super::meter::{Meter, Usage, usage};
-use super::past::last_heard;
+use super::past::{KILLED, last_heard};
 use super::reconnect::{Action, Event, Failures};
 use super::transport;
 use crate::error::IngestError;
@@ -35,8 +36,15 @@ use crate::standing::Standing;
 pub const SOURCE: &str = "x:stream";
 /// Who gives up items that are not understood, as dead letters name it.
 pub(super) const GROUP: &str = "ingest-x";
-/// `ce_type` of the very first fact: from then on it is known when nobody listened.
-pub(super) const BEGUN: &str = "stream.begun";
+/// `ce_type` of the very first fact: from then on it is known when nobody listened. And of the first
+/// after a kill, of which nothing else says since when nobody did.
+pub(crate) const BEGUN: &str = "stream.begun";
+/// `ce_type` of a fact: a connection was made.
+pub(crate) const CONNECTED: &str = "stream.connected";
+/// `ce_type` of a fact: a connection ended.
+pub(crate) const DISCONNECTED: &str = "stream.disconnected";
+/// `ce_type` of a fact: nobody listened for a time, which is over.
+pub(crate) const GAP: &str = "stream.gap";
 const STREAM: &str = "2/tweets/search/stream";
 /// Ends all streaming connections of the app.
 const CONNECTIONS: &str = "2/connections/all";
@@ -140,6 +148,12 @@ fn endpoint(config: &XConfig, path: &str) -> Result<Uri, IngestError> {
         .map_err(|error| wrong(format!("{error}; it should be like https://api.x.com")))
 }
 
+/// The fact that the harvest begins, with since when nothing was heard.
+fn begun(now: Timestamp, since: Timestamp, cause: &str, reason: &str) -> Outgoing {
+    let fact = json!({"unheard_since": since, "cause": cause, "reason": reason});
+    journal::fact(BEGUN, SOURCE, now, &fact)
+}
+
 pub(super) struct Harvester<L, X> {
     log: L,
     exchange: X,
@@ -197,7 +211,14 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let log = self.log.clone();
         let clock = self.config.clock.clone();
         match self.asked(|| last_heard(&log, clock.now())).await? {
-            Some(past) => self.gaps.begin(past.at, &past.cause, &past.reason),
+            Some(past) => {
+                let now = clock.now();
+                self.gaps.begin(past.at, &past.cause, &past.reason);
+                if past.cause == KILLED {
+                    // Who asks for gaps sees it from now on, also while X refuses.
+                    self.outbox.push(begun(now, past.at, &past.cause, &past.reason));
+                }
+            }
             None => self.begin().await?,
         }
         let today = Usage::of_month(self.config.clock.now()).month;
@@ -212,9 +233,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     async fn begin(&mut self) -> Result<(), Stopped> {
         let now = self.config.clock.now();
         self.begun = Some(now);
-        let (cause, reason) = ("begun", "nothing was heard since the harvest began");
-        let fact = json!({"unheard_since": now, "cause": cause, "reason": reason});
-        self.outbox.push(journal::fact(BEGUN, SOURCE, now, &fact));
+        self.outbox.push(begun(now, now, "begun", "nothing was heard since the harvest began"));
         self.outbox.drain().await.map_err(|_| Stopped)
     }
 

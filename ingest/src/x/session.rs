@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 use super::failure::Failure;
 use super::gap::Gap;
 use super::meter::OfRule;
-use super::service::{GROUP, Harvester, SOURCE, Stopped};
+use super::service::{CONNECTED, DISCONNECTED, GAP, GROUP, Harvester, SOURCE, Stopped};
 use crate::metrics as names;
 use crate::post::{Found, Place, Problem};
 use crate::publish::Unpublished;
@@ -63,7 +63,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             "unheard_since": self.gaps.since(),
             "headers": connection.watch.seen().headers,
         });
-        self.outbox.push(journal::fact("stream.connected", SOURCE, connection.since, &fact));
+        self.outbox.push(journal::fact(CONNECTED, SOURCE, connection.since, &fact));
 
         let begun = Instant::now();
         let mut given = Given::default();
@@ -168,7 +168,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         metrics::counter!(names::X_GAPS).increment(1);
         let Gap { from, to, cause, .. } = &gap;
         tracing::warn!(%from, %to, seconds, cause, "nobody has listened to the stream");
-        self.outbox.push(journal::fact("stream.gap", SOURCE, at, &json!(gap)));
+        self.outbox.push(journal::fact(GAP, SOURCE, at, &json!(gap)));
     }
 
     /// When an item arrived: with the last byte, and later than the one before it, so that nothing
@@ -271,7 +271,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                 "incomplete_bytes": seen.incomplete_bytes,
             })
         };
-        self.outbox.push(journal::fact("stream.disconnected", SOURCE, now, &fact));
+        self.outbox.push(journal::fact(DISCONNECTED, SOURCE, now, &fact));
         self.tell(now, true);
     }
 }

@@ -1,0 +1,96 @@
+//! `bowerbird gaps`
+
+use bowerbird_ingest::gaps::{Asked, Heard, Hole, Holes, holes};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::args::Format;
+use crate::failure::Outcome;
+use crate::instant::instant;
+use crate::output;
+use crate::parts;
+use crate::settings::Settings;
+
+/// How much of a reason stands in a line for people.
+const SHORT: usize = 80;
+
+/// What `gaps` takes.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Gaps that end after this time: 2024-05-01T12:00:00Z, 2024-05-01 or "2h ago" [default: all]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    from: Option<Timestamp>,
+    /// Gaps that begin before this time, written likewise [default: now]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    to: Option<Timestamp>,
+    /// List at most so many gaps of the stream, the newest
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    limit: usize,
+}
+
+/// Lists the holes that the log knows of.
+pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
+    let Arguments { from, to, limit } = arguments;
+    let asked =
+        Asked { from: from.unwrap_or(Timestamp::MIN), to: to.unwrap_or(Timestamp::MAX), limit };
+    let log = parts::log(settings).await?;
+    let found = holes(&log, asked, Timestamp::now()).await?;
+    if settings.output == Format::Json {
+        output::json(&found)?;
+        return Ok(Outcome::Done);
+    }
+    let text = settings.output == Format::Text;
+    let header = ["source", "from", "to", "seconds", "cause", "backfill minutes", "reason"];
+    if !(text && found.holes.is_empty()) {
+        output::rows(settings.output, &found.holes, &header, |hole| cells(hole, text))?;
+    }
+    if text {
+        output::text(&told(&found))?;
+    }
+    if found.more > 0 {
+        tracing::warn!(more = found.more, "there are more gaps; --limit raises the bound");
+    }
+    Ok(Outcome::Done)
+}
+
+fn cells(hole: &Hole, text: bool) -> Vec<String> {
+    let Hole { source, from, to, seconds, cause, reason, backfill_minutes } = hole;
+    let time = |time: &Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let seconds = seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"));
+    let line = reason.lines().next().unwrap_or_default();
+    let reason = if text { line.chars().take(SHORT).collect() } else { reason.clone() };
+    let backfill = backfill_minutes.to_string();
+    vec![source.clone(), time(from), time(to), seconds, cause.clone(), backfill, reason]
+}
+
+/// The answer in words: what is whole, and what is not.
+fn told(found: &Holes) -> String {
+    let Holes { stream, data_sets, files, holes, .. } = found;
+    let mut lines = Vec::new();
+    match stream {
+        Some(heard) => lines.push(of_stream(heard)),
+        None => lines.push("X's stream: never harvested".to_owned()),
+    }
+    let open = |begin: &str| holes.iter().filter(|hole| hole.source.starts_with(begin)).count();
+    lines.push(format!("data sets: {data_sets} polled, {} not whole", open("aurin:")));
+    lines.push(format!("files: {files} imported, {} not whole", open("archive:")));
+    lines.join("\n") + "\n"
+}
+
+fn of_stream(heard: &Heard) -> String {
+    let Heard { begun, until, open, gaps, unheard_seconds, longest_seconds, heard_percent } = heard;
+    let long = |seconds: f64| {
+        let rounded = SignedDuration::from_millis((seconds * 1_000.0).round() as i64);
+        format!("{rounded:#}")
+    };
+    let share = heard_percent.map(|percent| format!(", {percent:.3} % heard")).unwrap_or_default();
+    let now = match open {
+        true => format!("nobody has listened since {until}"),
+        false => format!("what is in the log of it goes up to {until}"),
+    };
+    let longest = match gaps {
+        0 => String::new(),
+        _ => format!(", {} in all, the longest {}", long(*unheard_seconds), long(*longest_seconds)),
+    };
+    format!("X's stream since {begun}: {gaps} gaps{longest}{share}; {now}")
+}

@@ -1,0 +1,172 @@
+use std::fmt::Write as _;
+
+use bowerbird_stream::log::Outgoing;
+use bowerbird_stream::{Position, Record, journal};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn all() -> Asked {
+    Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: 100 }
+}
+
+fn folded(asked: Asked, heard: Option<i64>, now: i64, facts: &[(&str, &str, i64, Value)]) -> Holes {
+    let mut fold = Fold::new(asked);
+    for (kind, source, second, value) in facts {
+        let Outgoing { topic, key, value, headers } =
+            journal::fact(kind, source, at(*second), value);
+        let position = Position { topic, partition: 0, offset: 0 };
+        let record = Record { position, appended: at(*second), key, value, headers };
+        fold.fact(&record.view().unwrap());
+    }
+    fold.end(heard.map(at), at(now))
+}
+
+fn stream(kind: &'static str, second: i64, unheard_since: Option<i64>) -> Fact {
+    let value = json!({
+        "unheard_since": unheard_since.map(at), "cause": "shutdown", "reason": "it was stopped",
+    });
+    (kind, x::SOURCE, second, value)
+}
+
+fn gap(from: i64, to: i64) -> Fact {
+    let value = json!({
+        "from": at(from), "to": at(to), "cause": "network", "reason": "reset", "failed": 3,
+        "backfill_minutes": 2,
+    });
+    (x::GAP, x::SOURCE, to, value)
+}
+
+type Fact = (&'static str, &'static str, i64, Value);
+
+/// Each hole in short.
+fn short(holes: &Holes) -> String {
+    let mut text = String::new();
+    for Hole { source, from, to, seconds, cause, .. } in &holes.holes {
+        let second = |time: &Option<Timestamp>| {
+            time.map_or_else(|| "-".to_owned(), |time| time.as_second().to_string())
+        };
+        let seconds = seconds.map_or_else(String::new, |seconds| format!(" {seconds}s"));
+        write!(text, "{source} {}..{}{seconds} {cause}; ", second(from), second(to)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn of_a_stream_all_is_told_and_what_is_heard_is_measured() {
+    let facts = [
+        stream(x::BEGUN, 100, Some(100)),
+        stream(x::CONNECTED, 101, None),
+        stream(x::DISCONNECTED, 200, Some(190)),
+        // A connection on which nothing was heard.
+        stream(x::CONNECTED, 205, Some(190)),
+        stream(x::DISCONNECTED, 206, Some(190)),
+        stream(x::CONNECTED, 209, Some(190)),
+        gap(190, 210),
+        // Told twice.
+        gap(190, 210),
+        stream(x::DISCONNECTED, 300, Some(300)),
+    ];
+    // It listens, or was killed: nothing says until when, but for the posts.
+    let heard = folded(all(), Some(290), 1_000, &facts[..8]);
+    assert_eq!(short(&heard), "x:stream 190..210 20s network; ");
+    let told = heard.stream.unwrap();
+    assert_eq!((told.begun, told.until, told.open), (at(100), at(290), false));
+    assert_eq!((told.gaps, told.unheard_seconds), (1, 20.0));
+    assert!((told.heard_percent.unwrap() - 100.0 * 170.0 / 190.0).abs() < 1e-9);
+
+    // It was stopped.
+    let stopped = folded(all(), Some(290), 400, &facts);
+    assert_eq!(short(&stopped), "x:stream 190..210 20s network; x:stream 300..- 100s shutdown; ");
+    let told = stopped.stream.unwrap();
+    assert_eq!((told.until, told.open, told.gaps), (at(300), true, 2));
+    assert_eq!((told.unheard_seconds, told.longest_seconds), (120.0, 100.0));
+    assert_eq!(told.heard_percent, Some(60.0));
+
+    // Of a part of the time.
+    let of = |from, to, limit| {
+        let asked = Asked { from: at(from), to: at(to), limit };
+        let holes = folded(asked, Some(290), 400, &facts);
+        let percent = holes.stream.as_ref().unwrap().heard_percent.map(|percent| percent.round());
+        (short(&holes), percent, holes.more)
+    };
+    assert_eq!(of(210, 300, 100), ("x:stream 190..210 20s network; ".into(), Some(100.0), 0));
+    assert_eq!(of(211, 300, 100), (String::new(), Some(100.0), 0));
+    assert_eq!(of(0, 200, 100), ("x:stream 190..210 20s network; ".into(), Some(90.0), 0));
+    assert_eq!(of(0, 350, 1), ("x:stream 300..- 50s shutdown; ".into(), Some(72.0), 1));
+    assert_eq!(of(0, 50, 100), (String::new(), None, 0));
+    assert_eq!(folded(all(), None, 9, &[]).stream, None);
+    // Nothing was ever heard.
+    let begun = folded(all(), Some(100), 150, &facts[..1]);
+    assert_eq!(short(&begun), "x:stream 100..- 50s shutdown; ");
+    assert_eq!(begun.stream.unwrap().heard_percent, Some(0.0));
+}
+
+#[test]
+fn a_data_set_or_file_is_not_whole_until_it_is() {
+    let poll = |second: i64, outcome: &str| -> Fact {
+        let value = json!({"started": at(second), "outcome": outcome, "reason": "9 of 10"});
+        (POLLED, "aurin:a", second + 1, value)
+    };
+    let import = |second: i64, source: &'static str, outcome: &str| -> Fact {
+        let value = json!({"import": {"file": "f", "outcome": outcome, "error": "cut off"}});
+        (IMPORTED, source, second, value)
+    };
+    let begun = |second: i64, source: &'static str| -> Fact { (BEGUN, source, second, json!({})) };
+    let facts = [
+        poll(10, "failed"),
+        poll(20, "complete"),
+        poll(30, "incomplete"),
+        import(31, "archive:a", "truncated"),
+        import(32, "archive:b", "failed"),
+        begun(33, "archive:a"),
+        import(34, "archive:b", "complete"),
+        poll(40, "complete"),
+        import(50, "archive:a", "skipped"),
+        ("replay.finished", "sink:posts", 60, json!({})),
+    ];
+    for (count, expected) in [
+        (1, "aurin:a -..- failed; "),
+        (2, ""),
+        (3, "aurin:a 20..- incomplete; "),
+        (5, "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "),
+        (7, "aurin:a 20..- incomplete; archive:a -..- begun; "),
+        (8, "archive:a -..- begun; "),
+        (10, ""),
+    ] {
+        let holes = folded(all(), None, 99, &facts[..count]);
+        assert_eq!(short(&holes), expected, "{count}");
+        let (data_sets, files) = (1, [0, 1, 2][(count > 3) as usize + (count > 4) as usize]);
+        assert_eq!((holes.data_sets, holes.files, holes.stream), (data_sets, files, None));
+    }
+    // Wherever it lies, and whatever has its name.
+    let of = |kind: &'static str, source: &'static str, head: &str, outcome: &str| -> Fact {
+        let value = json!({"import": {"outcome": outcome}, "size": 7, "head": head});
+        (kind, source, 70, value)
+    };
+    let moved = [
+        of(BEGUN, "archive:a", "1", "interrupted"),
+        of(BEGUN, "archive:b", "2", "interrupted"),
+        of(IMPORTED, "archive:c", "1", "complete"),
+        of(IMPORTED, "archive:b", "3", "complete"),
+        of(FAILED, "archive:a", "4", "failed"),
+    ];
+    for (count, expected) in [
+        (2, "archive:a -..- begun; archive:b -..- begun; "),
+        (3, "archive:b -..- begun; "),
+        (4, ""),
+        (5, "archive:a -..- failed; "),
+    ] {
+        assert_eq!(short(&folded(all(), None, 99, &moved[..count])), expected, "{count}");
+    }
+    // As of an earlier time.
+    let then = folded(Asked { to: at(33), ..all() }, None, 99, &facts);
+    assert_eq!(
+        short(&then),
+        "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "
+    );
+}
