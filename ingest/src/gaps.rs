@@ -11,10 +11,16 @@ use bowerbird_stream::{EventLog, EventView, LogError, Partition, topic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{self, BEGUN, FAILED, IMPORTED};
-use crate::aurin::{self, POLLED};
+use crate::archive;
+use crate::aurin;
 use crate::x;
 
+/// Why a data set is not whole while nothing says that its last poll has ended.
+const POLL_BEGUN: &str =
+    "a poll is under way, or was killed: a part of its changes has been published";
+/// Likewise of a file.
+const IMPORT_BEGUN: &str = "its import is under way, or was interrupted: the same one goes on with \
+                            --resume";
 /// Records taken at a time.
 const TAKE: usize = 1_000;
 
@@ -220,19 +226,29 @@ impl Fold {
                     self.gap(Some(gap.to), gap);
                 }
             }
-            POLLED if fact.time < self.asked.to => {
-                if let Ok(poll) = serde_json::from_slice(value) {
-                    self.poll(fact.source, poll);
+            aurin::POLLED if fact.time < self.asked.to => {
+                match serde_json::from_slice::<OfPoll>(value) {
+                    Ok(poll) if poll.outcome == aurin::Outcome::Complete => {
+                        let whole = DataSet { whole: Some(poll.started), hole: None };
+                        self.data_sets.insert(fact.source.to_owned(), whole);
+                    }
+                    Ok(poll) => {
+                        let reason = poll.reason.unwrap_or_default();
+                        self.data_set(fact.source, poll.outcome.name(), reason);
+                    }
+                    Err(_) => {}
                 }
             }
-            BEGUN if fact.time < self.asked.to => {
-                let reason = "it was begun, and not ended: it is under way, or was interrupted; then \
-                              the same import goes on with --resume";
+            aurin::BEGUN if fact.time < self.asked.to => {
+                self.data_set(fact.source, "begun", POLL_BEGUN.to_owned());
+            }
+            archive::BEGUN if fact.time < self.asked.to => {
                 if let Ok(identity) = serde_json::from_slice(value) {
-                    self.files.fact(fact.source, identity, Some(("begun", reason.to_owned())));
+                    let why = ("begun", IMPORT_BEGUN.to_owned());
+                    self.files.fact(fact.source, identity, Some(why));
                 }
             }
-            IMPORTED | FAILED if fact.time < self.asked.to => {
+            archive::IMPORTED | archive::FAILED if fact.time < self.asked.to => {
                 if let Ok(OfImport { import, identity }) = serde_json::from_slice(value) {
                     let why = (import.outcome.name(), import.error.unwrap_or_default());
                     let why = (!import.outcome.is_whole()).then_some(why);
@@ -268,19 +284,16 @@ impl Fold {
         }
     }
 
-    fn poll(&mut self, source: &str, poll: OfPoll) {
+    /// A data set is not whole any more, or still not.
+    fn data_set(&mut self, source: &str, cause: &str, reason: String) {
         let set = self.data_sets.entry(source.to_owned()).or_default();
-        if poll.outcome == aurin::Outcome::Complete {
-            *set = DataSet { whole: Some(poll.started), hole: None };
-            return;
-        }
         set.hole = Some(Hole {
             source: source.to_owned(),
             from: set.whole,
             to: None,
             seconds: None,
-            cause: poll.outcome.name().to_owned(),
-            reason: poll.reason.unwrap_or_default(),
+            cause: cause.to_owned(),
+            reason,
             backfill_minutes: 0,
         });
     }

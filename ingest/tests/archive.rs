@@ -1,5 +1,7 @@
 //! Importing archives into the embedded log.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod harness;
 
 use std::collections::BTreeMap;

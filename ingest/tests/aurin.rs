@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use bowerbird_ingest::IngestError;
 use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, Outcome, PollReport, Schedule, run};
+use bowerbird_ingest::gaps::{Asked, Hole, Holes, holes};
 use bowerbird_sim::Running;
 use bowerbird_sim::wfs::{Config, Fault, sample_datasets, serve};
 use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{EventType, topic};
 use harness::wfs::poll;
 use harness::{TestLog, until};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -56,7 +58,21 @@ async fn every_feature_is_an_event_as_it_came() {
     assert_eq!(polls[0]["outcome"], "complete");
     assert_eq!((&polls[0]["matched"], &polls[0]["distinct"]), (&json!(1_400), &json!(1_400)));
     assert_eq!(polls[0]["pages"], 10);
+
+    // Each has told that it changes something; the next ones change nothing.
+    assert_eq!(poll(&test, config.clone()).await.published, 0);
+    let begun = test.journal("poll.begun").await;
+    assert_eq!(begun.len(), 2);
+    assert!(begun.iter().zip(&polls).all(|(begun, poll)| begun["poll"] == poll["poll"]));
+    let told = not_whole(&test).await;
+    assert_eq!((told.data_sets, told.holes), (2, Vec::new()));
     sim.shutdown().await;
+}
+
+/// What the journal has of data sets that are not whole.
+async fn not_whole(test: &TestLog) -> Holes {
+    let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: 0 };
+    holes(&test.log, asked, Timestamp::now()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,6 +128,10 @@ async fn a_poll_that_is_not_whole_says_why() {
     let report = &summary.polls[&config.datasets[1].type_name];
     assert_eq!(report.outcome, Outcome::Incomplete);
     assert!(report.reason.as_ref().unwrap().contains("not unique"), "{report:?}");
+    let told = not_whole(&test).await.holes;
+    let of_type = |hole: &&Hole| hole.source.ends_with(&config.datasets[1].type_name);
+    assert_eq!(told.len(), 3, "one of them has another name by now: {told:?}");
+    assert_eq!(told.iter().find(of_type).unwrap().cause, "incomplete");
     sim.shutdown().await;
 }
 

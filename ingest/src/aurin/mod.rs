@@ -26,7 +26,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use config::{AurinConfig, DatasetConfig};
 pub use fault::Fault;
-pub(crate) use report::POLLED;
+pub(crate) use report::{BEGUN, POLLED};
 pub use report::{Outcome, PollReport};
 pub use schedule::Schedule;
 pub use service::{AurinSummary, once, run};

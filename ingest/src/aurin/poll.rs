@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bowerbird_stream::EventLog;
 use bowerbird_stream::journal;
+use bowerbird_stream::log::Outgoing;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
@@ -15,7 +16,7 @@ use super::config::DatasetConfig;
 use super::fault::Fault;
 use super::feature;
 use super::memory::{Known, Seen};
-use super::report::{Outcome, POLLED, PollReport, Signs, judge};
+use super::report::{BEGUN, Outcome, POLLED, PollReport, Signs, judge};
 use super::scan::Cut;
 use super::shape::Shape;
 use super::wfs::{Page, Wfs};
@@ -40,6 +41,8 @@ pub struct Poll<'a, L> {
     known: &'a mut Known,
     outbox: &'a mut Outbox<L>,
     report: PollReport,
+    /// It has told that it changes something.
+    begun: bool,
     signs: Signs,
     terms: u64,
     bounds: Option<Bounds>,
@@ -78,11 +81,11 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let report = PollReport::new(dataset, known.begin(Timestamp::now()));
         let terms = feature::terms(&dataset.licence, &dataset.attribution);
         let (bounds, upright, shape) = (None, false, Shape::default());
-        let (last_page, barren) = (None, 0);
+        let (last_page, barren, begun) = (None, 0, false);
         let (last_id, seams) = (None, Vec::new());
         #[rustfmt::skip]
         let poll = Self {
-            wfs, dataset, known, outbox, report, signs, terms, bounds, upright, shape, last_page,
+            wfs, dataset, known, outbox, report, begun, signs, terms, bounds, upright, shape, last_page,
             barren, last_id, seams,
         };
         poll
@@ -116,6 +119,17 @@ impl<'a, L: EventLog> Poll<'a, L> {
         }
         self.tell(begun, too_large).await?;
         Ok(self.report)
+    }
+
+    /// Publishes a change, the first behind the fact that there are some: who is killed after that has
+    /// told that the data set is neither what it was nor what it is.
+    fn change(&mut self, record: Outgoing) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let PollReport { poll, dataset, started, .. } = &self.report;
+            let fact = json!({"poll": poll, "dataset": dataset, "started": started});
+            self.outbox.push(journal::fact(BEGUN, &super::source(dataset), *started, &fact));
+        }
+        self.outbox.push(record);
     }
 
     /// Notes in the journal what the poll did. Not before the log has all of it: who reads the
@@ -303,7 +317,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
         match seen {
             Seen::Changed | Seen::Shared => {
                 self.report.published += 1;
-                self.outbox.push(feature.record(self.dataset, self.report.started));
+                self.change(feature.record(self.dataset, self.report.started));
             }
             Seen::Same => self.report.unchanged += 1,
             Seen::Again => {}
@@ -388,7 +402,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             let time = self.report.started;
             self.known.vanish(&id, time);
             self.report.vanished += 1;
-            self.outbox.push(feature::vanished(self.dataset, &id, time));
+            self.change(feature::vanished(self.dataset, &id, time));
             while !self.outbox.has_room() {
                 self.outbox.turn().await?;
             }

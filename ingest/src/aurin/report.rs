@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::DatasetConfig;
 
+/// `ce_type` of the fact that a poll is about to change what the log has of a data set.
+pub(crate) const BEGUN: &str = "poll.begun";
 /// `ce_type` of the fact that a data set was polled.
 pub(crate) const POLLED: &str = "poll.finished";
 

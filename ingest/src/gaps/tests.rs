@@ -110,14 +110,17 @@ fn of_a_stream_all_is_told_and_what_is_heard_is_measured() {
 fn a_data_set_or_file_is_not_whole_until_it_is() {
     let poll = |second: i64, outcome: &str| -> Fact {
         let value = json!({"started": at(second), "outcome": outcome, "reason": "9 of 10"});
-        (POLLED, "aurin:a", second + 1, value)
+        (aurin::POLLED, "aurin:a", second + 1, value)
     };
     let import = |second: i64, source: &'static str, outcome: &str| -> Fact {
         let value = json!({"import": {"file": "f", "outcome": outcome, "error": "cut off"}});
-        (IMPORTED, source, second, value)
+        (archive::IMPORTED, source, second, value)
     };
-    let begun = |second: i64, source: &'static str| -> Fact { (BEGUN, source, second, json!({})) };
+    let begun =
+        |second: i64, source: &'static str| -> Fact { (archive::BEGUN, source, second, json!({})) };
+    let poll_begun = |second: i64| -> Fact { (aurin::BEGUN, "aurin:a", second, json!({})) };
     let facts = [
+        poll_begun(9),
         poll(10, "failed"),
         poll(20, "complete"),
         poll(30, "incomplete"),
@@ -126,21 +129,24 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
         begun(33, "archive:a"),
         import(34, "archive:b", "complete"),
         poll(40, "complete"),
+        poll_begun(45),
         import(50, "archive:a", "skipped"),
         ("replay.finished", "sink:posts", 60, json!({})),
     ];
     for (count, expected) in [
-        (1, "aurin:a -..- failed; "),
-        (2, ""),
-        (3, "aurin:a 20..- incomplete; "),
-        (5, "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "),
-        (7, "aurin:a 20..- incomplete; archive:a -..- begun; "),
-        (8, "archive:a -..- begun; "),
-        (10, ""),
+        (1, "aurin:a -..- begun; "),
+        (2, "aurin:a -..- failed; "),
+        (3, ""),
+        (4, "aurin:a 20..- incomplete; "),
+        (6, "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "),
+        (8, "aurin:a 20..- incomplete; archive:a -..- begun; "),
+        (9, "archive:a -..- begun; "),
+        (10, "aurin:a 40..- begun; archive:a -..- begun; "),
+        (12, "aurin:a 40..- begun; "),
     ] {
         let holes = folded(all(), None, 99, &facts[..count]);
         assert_eq!(short(&holes), expected, "{count}");
-        let (data_sets, files) = (1, [0, 1, 2][(count > 3) as usize + (count > 4) as usize]);
+        let (data_sets, files) = (1, [0, 1, 2][(count > 4) as usize + (count > 5) as usize]);
         assert_eq!((holes.data_sets, holes.files, holes.stream), (data_sets, files, None));
     }
     // Wherever it lies, and whatever has its name.
@@ -149,11 +155,11 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
         (kind, source, 70, value)
     };
     let moved = [
-        of(BEGUN, "archive:a", "1", "interrupted"),
-        of(BEGUN, "archive:b", "2", "interrupted"),
-        of(IMPORTED, "archive:c", "1", "complete"),
-        of(IMPORTED, "archive:b", "3", "complete"),
-        of(FAILED, "archive:a", "4", "failed"),
+        of(archive::BEGUN, "archive:a", "1", "interrupted"),
+        of(archive::BEGUN, "archive:b", "2", "interrupted"),
+        of(archive::IMPORTED, "archive:c", "1", "complete"),
+        of(archive::IMPORTED, "archive:b", "3", "complete"),
+        of(archive::FAILED, "archive:a", "4", "failed"),
     ];
     for (count, expected) in [
         (2, "archive:a -..- begun; archive:b -..- begun; "),
