@@ -3,17 +3,16 @@
 //! A stream has holes in time. A data set has one while the last poll of it was not complete, and a
 //! file while nothing has imported all of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::{EventLog, EventView, LogError, Partition, topic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
-use crate::archive;
-use crate::aurin;
-use crate::x;
+use crate::{archive, aurin, x};
 
 /// Why a data set is not whole while nothing says that its last poll has ended.
 const POLL_BEGUN: &str =
@@ -169,8 +168,8 @@ struct DataSet {
 
 struct Fold {
     asked: Asked,
-    /// The last gap's event: one that was told twice counts once.
-    last: String,
+    /// The gaps' events, by hash: one that was told twice counts once.
+    seen: HashSet<u128>,
     begun: Option<Timestamp>,
     open: Option<(Timestamp, OfStream)>,
     gaps: u64,
@@ -196,7 +195,7 @@ impl Fold {
     fn new(asked: Asked) -> Self {
         Self {
             asked,
-            last: String::new(),
+            seen: HashSet::new(),
             begun: None,
             open: None,
             gaps: 0,
@@ -220,9 +219,8 @@ impl Fold {
                 self.begun.get_or_insert(fact.time);
                 self.open = None;
                 if let Ok(gap) = serde_json::from_slice::<OfGap>(value)
-                    && self.last != fact.id
+                    && self.seen.insert(xxh3_128(fact.id.as_bytes()))
                 {
-                    fact.id.clone_into(&mut self.last);
                     self.gap(Some(gap.to), gap);
                 }
             }
@@ -324,7 +322,8 @@ impl Fold {
         });
         let (data_sets, files) = (self.data_sets.len() as u64, self.files.seen.len() as u64);
         let more = self.gaps - self.newest.len() as u64;
-        let of_sets = self.data_sets.into_values().filter_map(|set| set.hole);
+        let since = |hole: Hole| Hole { seconds: hole.from.map(|from| seconds(from, now)), ..hole };
+        let of_sets = self.data_sets.into_values().filter_map(|set| set.hole).map(since);
         let of_files = self.files.holes.into_values();
         let holes = self.newest.into_iter().chain(of_sets).chain(of_files).collect();
         Holes { stream, data_sets, files, holes, more }

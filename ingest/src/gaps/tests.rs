@@ -71,6 +71,8 @@ fn of_a_stream_all_is_told_and_what_is_heard_is_measured() {
         gap(190, 210),
         stream(x::DISCONNECTED, 300, Some(300)),
     ];
+    let twice = [gap(10, 20), gap(30, 40), gap(10, 20), gap(30, 40)];
+    assert_eq!(folded(all(), None, 99, &twice).stream.unwrap().gaps, 2);
     // It listens, or was killed: nothing says until when, but for the posts.
     let heard = folded(all(), Some(290), 1_000, &facts[..8]);
     assert_eq!(short(&heard), "x:stream 190..210 20s network; ");
@@ -137,12 +139,12 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
         (1, "aurin:a -..- begun; "),
         (2, "aurin:a -..- failed; "),
         (3, ""),
-        (4, "aurin:a 20..- incomplete; "),
-        (6, "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "),
-        (8, "aurin:a 20..- incomplete; archive:a -..- begun; "),
+        (4, "aurin:a 20..- 79s incomplete; "),
+        (6, "aurin:a 20..- 79s incomplete; archive:a -..- truncated; archive:b -..- failed; "),
+        (8, "aurin:a 20..- 79s incomplete; archive:a -..- begun; "),
         (9, "archive:a -..- begun; "),
-        (10, "aurin:a 40..- begun; archive:a -..- begun; "),
-        (12, "aurin:a 40..- begun; "),
+        (10, "aurin:a 40..- 59s begun; archive:a -..- begun; "),
+        (12, "aurin:a 40..- 59s begun; "),
     ] {
         let holes = folded(all(), None, 99, &facts[..count]);
         assert_eq!(short(&holes), expected, "{count}");
@@ -173,6 +175,6 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
     let then = folded(Asked { to: at(33), ..all() }, None, 99, &facts);
     assert_eq!(
         short(&then),
-        "aurin:a 20..- incomplete; archive:a -..- truncated; archive:b -..- failed; "
+        "aurin:a 20..- 13s incomplete; archive:a -..- truncated; archive:b -..- failed; "
     );
 }
