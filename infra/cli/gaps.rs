@@ -1,8 +1,11 @@
 //! `bowerbird gaps`
 
 use bowerbird_ingest::gaps::{Asked, Heard, Hole, Holes, holes};
+use bowerbird_stream::dead_letter::{DeadLetters, Filter};
+use bowerbird_stream::{EventLog, LogError};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use crate::args::Format;
 use crate::failure::Outcome;
@@ -28,6 +31,15 @@ pub struct Arguments {
     limit: usize,
 }
 
+/// What is not whole.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    found: Holes,
+    /// What came and could not be taken, or not be made a document of: open ones.
+    dead_letters: u64,
+}
+
 /// Lists the holes that the log knows of.
 pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
     let Arguments { from, to, limit } = arguments;
@@ -35,22 +47,33 @@ pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Ou
         Asked { from: from.unwrap_or(Timestamp::MIN), to: to.unwrap_or(Timestamp::MAX), limit };
     let log = parts::log(settings).await?;
     let found = holes(&log, asked, Timestamp::now()).await?;
+    let report = Report { found, dead_letters: open_letters(log).await? };
     if settings.output == Format::Json {
-        output::json(&found)?;
+        output::json(&report)?;
         return Ok(Outcome::Done);
     }
+    let found = &report.found;
     let text = settings.output == Format::Text;
     let header = ["source", "from", "to", "seconds", "cause", "backfill minutes", "reason"];
     if !(text && found.holes.is_empty()) {
         output::rows(settings.output, &found.holes, &header, |hole| cells(hole, text))?;
     }
     if text {
-        output::text(&told(&found))?;
+        output::text(&told(&report))?;
     }
     if found.more > 0 {
         tracing::warn!(more = found.more, "there are more gaps; --limit raises the bound");
     }
     Ok(Outcome::Done)
+}
+
+async fn open_letters<L: EventLog>(log: L) -> Result<u64, LogError> {
+    let mut letters = DeadLetters::new(log).read(Filter::default()).await?;
+    let mut open = 0;
+    while let Some(page) = letters.next().await? {
+        open += page.len() as u64;
+    }
+    Ok(open)
 }
 
 fn cells(hole: &Hole, text: bool) -> Vec<String> {
@@ -64,7 +87,7 @@ fn cells(hole: &Hole, text: bool) -> Vec<String> {
 }
 
 /// The answer in words: what is whole, and what is not.
-fn told(found: &Holes) -> String {
+fn told(Report { found, dead_letters }: &Report) -> String {
     let Holes { stream, data_sets, files, holes, .. } = found;
     let mut lines = Vec::new();
     match stream {
@@ -74,6 +97,14 @@ fn told(found: &Holes) -> String {
     let open = |begin: &str| holes.iter().filter(|hole| hole.source.starts_with(begin)).count();
     lines.push(format!("data sets: {data_sets} polled, {} not whole", open("aurin:")));
     lines.push(format!("files: {files} imported, {} not whole", open("archive:")));
+    lines.push(format!(
+        "dead letters: {dead_letters} open{}",
+        if *dead_letters > 0 {
+            "; `bowerbird dead-letters list` counts them by reason"
+        } else {
+            ""
+        }
+    ));
     lines.join("\n") + "\n"
 }
 

@@ -137,7 +137,7 @@ fn what_was_removed_leaves_the_dead_letters_and_the_others_keep_their_names() {
     let did = json(&apply);
     assert_eq!(did["dead_letters"]["erased"], 3, "{did}");
     let shown = run(folder, &["dead-letters", "show", &names[0]]).ends(0).out;
-    assert!(shown.contains("dropped") && shown.contains("by removal"), "{shown}");
+    assert!(shown.contains("dropped") && shown.contains("by notice"), "{shown}");
     assert!(shown.contains("as the platform asks") && !shown.contains("a few words"), "{shown}");
     let shown = run(folder, &["dead-letters", "show", &names[4]]).ends(0).out;
     assert!(shown.contains(&format!("{}, open", names[4])) && shown.contains("a few words"));
