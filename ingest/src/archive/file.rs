@@ -64,7 +64,7 @@ impl File {
     ) -> Self {
         Self {
             number,
-            source: source(&name),
+            source: format!("archive:{}", utf8_percent_encode(&name, RESERVED)),
             name,
             written: identity.as_ref().and_then(|identity| identity.written),
             live: identity.is_none(),
@@ -90,18 +90,6 @@ impl File {
     pub fn size(&self) -> u64 {
         self.identity.as_ref().map_or(0, |identity| identity.size)
     }
-}
-
-/// `ce_source` of the events of a file of this name.
-fn source(name: &str) -> String {
-    format!("archive:{}", utf8_percent_encode(name, RESERVED))
-}
-
-/// The fact that a file can't be read, or not all of it, which its summary says.
-pub fn failed(summary: &FileSummary, started: Timestamp) -> Outgoing {
-    let now = Timestamp::now();
-    let fact = serde_json::json!({"import": summary, "started": started, "finished": now});
-    journal::fact(FAILED, &source(&summary.file), now, &fact)
 }
 
 /// Opens a file, and identifies it.
@@ -184,6 +172,15 @@ impl Open {
 
     /// The fact that a file was imported, so far as it can be.
     pub fn fact(&self, summary: &FileSummary, started: Timestamp) -> Outgoing {
+        self.told(IMPORTED, summary, started)
+    }
+
+    /// The fact that a file of which something has come can't be read to its end.
+    pub fn failed(&self, summary: &FileSummary, started: Timestamp) -> Outgoing {
+        self.told(FAILED, summary, started)
+    }
+
+    fn told(&self, kind: &str, summary: &FileSummary, started: Timestamp) -> Outgoing {
         let now = Timestamp::now();
         let identity = self.file.identity.as_ref();
         let fact = serde_json::json!({
@@ -193,7 +190,7 @@ impl Open {
             "started": started,
             "finished": now,
         });
-        journal::fact(IMPORTED, &self.file.source, now, &fact)
+        journal::fact(kind, &self.file.source, now, &fact)
     }
 }
 

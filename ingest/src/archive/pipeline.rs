@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, Store};
 use super::config::ArchiveConfig;
-use super::file::{self, File, Open, is_finished};
+use super::file::{File, Open, is_finished};
 use super::gate::Gate;
 use super::list::News;
 use super::parse::{Batch, Report};
@@ -55,15 +55,7 @@ pub struct Pipeline<'a, L> {
 enum Sent {
     News(News),
     Batch { file: u64, member: u64, batch: Box<Batch>, result: Result<u64, Unpublished> },
-    Fact { summary: Option<Box<FileSummary>>, result: Result<(), Unpublished> },
-}
-
-/// What is told of a file that is over.
-struct Told {
-    /// What became of it, if that is not among the others yet.
-    summary: Option<Box<FileSummary>>,
-    /// The fact.
-    record: Outgoing,
+    Fact { summary: Box<FileSummary>, result: Result<(), Unpublished> },
 }
 
 type UnderWay<'a> = FuturesOrdered<BoxFuture<'a, Sent>>;
@@ -141,16 +133,14 @@ impl<L: EventLog> Pipeline<'_, L> {
                 }
                 Sent::Fact { summary, result } => match result {
                     Ok(()) => {
-                        if let Some(summary) = summary {
-                            self.finish(summary).await;
-                        }
+                        self.finish(summary).await;
                         None
                     }
                     Err(Unpublished::Stopped) => return None,
                     Err(Unpublished::Log(error)) => return Some(error.to_string()),
                 },
             };
-            if let Some(Told { summary, record }) = over {
+            if let Some((summary, record)) = over {
                 let publishing = async move {
                     let published = publisher.publish(vec![record], cancel).await;
                     Sent::Fact { summary, result: published.map(|_| ()) }
@@ -161,17 +151,15 @@ impl<L: EventLog> Pipeline<'_, L> {
     }
 
     /// Gives what is to be told of a file, if one is over now.
-    async fn news(&mut self, news: News) -> Option<Told> {
+    async fn news(&mut self, news: News) -> Option<(Box<FileSummary>, Outgoing)> {
         let over = match news {
             News::Begun { file, checkpoint, store } => {
                 self.begin(file, *checkpoint, store);
                 None
             }
             News::Ended(summary) => {
-                let is_failed = summary.outcome == Outcome::Failed;
-                let record = is_failed.then(|| file::failed(&summary, self.started));
                 self.push(*summary);
-                return record.map(|record| Told { summary: None, record });
+                None
             }
             News::Listed { file, members, unreadable } => {
                 let open = self.open.get_mut(&file)?;
@@ -240,17 +228,18 @@ impl<L: EventLog> Pipeline<'_, L> {
     }
 
     /// A file is over: what is to be told of it, if anything.
-    async fn conclude(&mut self, file: u64) -> Option<Told> {
-        self.untold.remove(&file);
+    async fn conclude(&mut self, file: u64) -> Option<(Box<FileSummary>, Outgoing)> {
+        // What nothing came of is no hole.
+        let has_begun = self.untold.remove(&file).is_none();
         let open = self.open.get(&file)?;
         open.file.counter.fill(open.file.size());
         let summary = Box::new(open.summary());
         let record = match summary.outcome {
-            Outcome::Failed => Some(file::failed(&summary, self.started)),
+            Outcome::Failed => has_begun.then(|| open.failed(&summary, self.started)),
             outcome => is_finished(outcome).then(|| open.fact(&summary, self.started)),
         };
         if let Some(record) = record {
-            return Some(Told { summary: Some(summary), record });
+            return Some((summary, record));
         }
         let mut open = self.open.remove(&file)?;
         if summary.outcome != Outcome::PassedOver {

@@ -162,7 +162,7 @@ impl Findings {
 pub(crate) const BEGUN: &str = "import.begun";
 /// `ce_type` of the fact that a file was imported, so far as it can be.
 pub(crate) const IMPORTED: &str = "import.finished";
-/// `ce_type` of the fact that a file can't be read.
+/// `ce_type` of the fact that a file of which something has come can't be read to its end.
 pub(crate) const FAILED: &str = "import.failed";
 
 /// How the import of one file ended.
