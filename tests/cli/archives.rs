@@ -70,6 +70,9 @@ fn a_grab_with_a_damaged_member_is_imported_and_says_what_is_missing() {
     // A folder has other files too; a tar comes through a pipe as well.
     let whole = run(folder, &["ingest", "archive", "grabs", "--output", "csv"]).ends(1).out;
     assert!(whole.contains("\ngrabs/2020/note.md,passed_over,"), "{whole}");
+    let holes = run(folder, &["gaps", "--output", "csv"]).ends(0).out;
+    let cut = "\narchive:grabs/2020/01.tar,-,-,-,truncated,0,";
+    assert!(holes.contains(cut) && holes.lines().count() == 2, "{holes}");
     let mut piped = bowerbird(folder, &["ingest", "archive", "-", "--output", "json"]);
     let input = fs::File::open(folder.join("grabs/2020/01.tar")).unwrap();
     let piped = Ran::of(piped.stdin(Stdio::from(input)).output().unwrap()).ends(1).json();

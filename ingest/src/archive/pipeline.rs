@@ -106,7 +106,10 @@ impl<L: EventLog> Pipeline<'_, L> {
                         News::Member { file, member, report: Report::Batch(mut batch) } => {
                             in_flight += batch.bytes;
                             let records = std::mem::take(&mut batch.records);
-                            let begun = self.untold.remove(&file);
+                            let begun = match records.is_empty() {
+                                true => None,
+                                false => self.untold.remove(&file),
+                            };
                             async move {
                                 let publishing = publish_behind(publisher, begun, records, cancel);
                                 let result = publishing.await.map(|published| published.too_large);
