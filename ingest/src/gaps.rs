@@ -162,7 +162,10 @@ struct Imported {
 /// What is known of a data set.
 #[derive(Default)]
 struct DataSet {
+    /// When it was last whole.
     whole: Option<Timestamp>,
+    /// Something of it is in the log. What never was there leaves no hole.
+    begun: bool,
     hole: Option<Hole>,
 }
 
@@ -227,7 +230,7 @@ impl Fold {
             aurin::POLLED if fact.time < self.asked.to => {
                 match serde_json::from_slice::<OfPoll>(value) {
                     Ok(poll) if poll.outcome == aurin::Outcome::Complete => {
-                        let whole = DataSet { whole: Some(poll.started), hole: None };
+                        let whole = DataSet { whole: Some(poll.started), begun: true, hole: None };
                         self.data_sets.insert(fact.source.to_owned(), whole);
                     }
                     Ok(poll) => {
@@ -238,6 +241,7 @@ impl Fold {
                 }
             }
             aurin::BEGUN if fact.time < self.asked.to => {
+                self.data_sets.entry(fact.source.to_owned()).or_default().begun = true;
                 self.data_set(fact.source, "begun", POLL_BEGUN.to_owned());
             }
             archive::BEGUN if fact.time < self.asked.to => {
@@ -285,7 +289,7 @@ impl Fold {
     /// A data set is not whole any more, or still not.
     fn data_set(&mut self, source: &str, cause: &str, reason: String) {
         let set = self.data_sets.entry(source.to_owned()).or_default();
-        set.hole = Some(Hole {
+        set.hole = set.begun.then(|| Hole {
             source: source.to_owned(),
             from: set.whole,
             to: None,

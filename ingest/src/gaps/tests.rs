@@ -171,6 +171,9 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
     ] {
         assert_eq!(short(&folded(all(), None, 99, &moved[..count])), expected, "{count}");
     }
+    // What never was in the log leaves no hole.
+    let mistyped = folded(all(), None, 99, &[poll(10, "failed")]);
+    assert_eq!((short(&mistyped).as_str(), mistyped.data_sets), ("", 1));
     // As of an earlier time.
     let then = folded(Asked { to: at(33), ..all() }, None, 99, &facts);
     assert_eq!(
