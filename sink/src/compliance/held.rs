@@ -85,11 +85,11 @@ impl Post {
 }
 
 /// What a letter holds, on its way again without what tells where its post was made; nothing when
-/// it tells nothing of that.
+/// it tells nothing of that. To the posts, whatever topic it came from: that may be gone by now.
 pub(super) fn sent_on_without_place(record: &Record) -> Option<Outgoing> {
     let (letter, event) = (Letter::of(record.clone())?, record.view().ok()?);
     let value = without_place(event.key, event.value?)?;
-    let mut copy = letter.restored(letter.topic().unwrap_or(topic::POSTS), record);
+    let mut copy = letter.restored(topic::POSTS, record);
     copy.headers.set(SCRUBBED_HEADER, String::from(hash_of(&event)));
     Some(Outgoing { value: Some(value.into()), ..copy })
 }
@@ -255,6 +255,8 @@ mod tests {
         let from = letter(topic::POSTS, EventType::PostReceived, "1", located);
         let sent = sent_on_without_place(&from).unwrap();
         assert_eq!((&*sent.topic, sent.key.as_deref()), (topic::POSTS, Some(&b"1"[..])));
+        let elsewhere = letter("a copy", EventType::PostReceived, "1", located);
+        assert_eq!(&*sent_on_without_place(&elsewhere).unwrap().topic, topic::POSTS);
         let bare: &[u8] = br#"{"data":{"id":"1","text":"a"},"includes":{"places":[]}}"#;
         assert_eq!(sent.value.as_deref(), Some(bare));
         assert_eq!(sent.headers.text(REDRIVE), Some("2@9"));
