@@ -23,7 +23,7 @@ use bowerbird_stream::log::Outgoing;
 use bowerbird_stream::{Event, EventLog, Headers, LogError, Position, topic};
 use bowerbird_testbed::log::{Between, Tapped};
 use bytes::Bytes;
-use harness::{Bed, deletion, orders, post, within};
+use harness::{Bed, about_user, deletion, drained, orders, post, within};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -46,13 +46,7 @@ fn of_user(user: u64, id: u64, second: i64) -> Event {
 }
 
 fn suspended(user: u64, second: i64) -> Event {
-    Event {
-        id: format!("suspended-{user}"),
-        key: user.to_string(),
-        value: Some(format!(r#"{{"user_suspend":{{"id":{user}}}}}"#).into()),
-        extensions: [("subject".to_owned(), "user".to_owned())].into(),
-        ..deletion(user, second)
-    }
+    about_user(user, second, "user_suspend", "")
 }
 
 /// A post of a user that tells where it was made.
@@ -65,12 +59,7 @@ fn located(user: u64, id: u64, second: i64) -> Event {
 
 /// Of a user's posts up to this one the places must go.
 fn scrubbed(user: u64, up_to: u64, second: i64) -> Event {
-    let value = format!(r#"{{"scrub_geo":{{"user_id":{user},"up_to_status_id":{up_to}}}}}"#);
-    Event {
-        id: format!("scrub-{user}-{second}"),
-        value: Some(value.into()),
-        ..suspended(user, second)
-    }
+    about_user(user, second, "scrub_geo", &format!(r#","up_to_status_id":{up_to}"#))
 }
 
 fn restored(id: u64, second: i64) -> Event {
@@ -97,12 +86,6 @@ async fn applied(bed: &Bed) -> Result<Looked, SinkError> {
 async fn applied_within(bed: &Bed, patience: Duration) -> Result<Looked, SinkError> {
     let ends = ends(&bed.log, &Projection::posts()).await.unwrap();
     apply(&bed.log, &generations(bed), &worker(1), &ends, patience).await
-}
-
-async fn drained(bed: &Bed) {
-    for _ in 0..2 {
-        bed.once().await.unwrap();
-    }
 }
 
 /// Each letter by its name: its key, what was done with it, and what it says.

@@ -16,7 +16,7 @@ use bowerbird_sink::meta::job::Worker;
 use bowerbird_sink::meta::lease::Holder;
 use bowerbird_sink::{Generations, Projection, SinkError};
 use bowerbird_stream::{Event, EventLog, topic};
-use harness::{Bed, deletion, orders, post, within};
+use harness::{Bed, about_user, drained, orders, post, within};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,25 +29,6 @@ fn of_user(user: u64, id: u64, second: i64) -> Event {
             "includes":{{"places":[{{"id":"p","full_name":"Melbourne"}}]}}}}"#
     );
     Event { value: Some(value.into()), ..post(id, second) }
-}
-
-/// A notice about a user, in the words of v1.1.
-fn about_user(user: u64, second: i64, word: &str, more: &str) -> Event {
-    let value = format!(r#"{{"{word}":{{"id":{user},"user_id":{user}{more}}}}}"#);
-    Event {
-        id: format!("{word}-{user}-{second}"),
-        key: user.to_string(),
-        value: Some(value.into()),
-        extensions: [("subject".to_owned(), "user".to_owned())].into(),
-        ..deletion(user, second)
-    }
-}
-
-/// Settles all that the log holds, also what the sink has published meanwhile.
-async fn drained(bed: &Bed) {
-    for _ in 0..2 {
-        bed.once().await.unwrap();
-    }
 }
 
 async fn swept(bed: &Bed) -> Result<Swept, SinkError> {

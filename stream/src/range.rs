@@ -44,6 +44,21 @@ impl<C: EventConsumer> RangeReader<C> {
         Ok(Self { address: log.address(), consumer, open })
     }
 
+    /// Reads all that a topic holds now.
+    ///
+    /// # Errors
+    /// As [`EventLog::extents`] and [`EventLog::assign`].
+    pub async fn whole<L: EventLog<Consumer = C>>(
+        log: &L,
+        topic: &str,
+        config: ConsumerConfig,
+    ) -> Result<Self, LogError> {
+        let extents = log.extents(topic).await?.into_iter();
+        let ranges = extents
+            .map(|(number, extent)| (Partition::new(topic, number), (extent.earliest, extent.end)));
+        Self::new(log, ranges.collect(), config).await
+    }
+
     /// The next records of the ranges, at most `max` and each partition's in order; nothing at
     /// the end of all.
     ///

@@ -18,7 +18,7 @@ use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::status;
 use bowerbird_stream::topic::Cleanup;
-use bowerbird_stream::{Event, EventLog, EventType, Partition, topic};
+use bowerbird_stream::{Event, EventLog, EventType, topic};
 use bowerbird_testbed::service;
 use jiff::{SignedDuration, Timestamp};
 use rdkafka::ClientConfig;
@@ -148,12 +148,8 @@ async fn says(store: &SqliteStore, database: &str) -> BTreeMap<String, String> {
 
 /// All values of posts in the log, by key, each key's in order.
 async fn held(log: &impl EventLog) -> BTreeMap<u64, Vec<Option<String>>> {
-    let extents = log.extents(topic::POSTS).await.unwrap();
-    let ranges = extents.into_iter().map(|(number, extent)| {
-        (Partition::new(topic::POSTS, number), (extent.earliest, extent.end))
-    });
     let config = ConsumerConfig::new("test");
-    let mut reader = RangeReader::new(log, ranges.collect(), config).await.unwrap();
+    let mut reader = RangeReader::whole(log, topic::POSTS, config).await.unwrap();
     let mut held = BTreeMap::<u64, Vec<_>>::new();
     while let Some(records) = reader.next(1_000).await.unwrap() {
         for record in records {

@@ -1,11 +1,10 @@
 //! What an import or a poll brought: its events by time and source, as its journal event tells.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, EventView, Partition, Record, topic};
+use bowerbird_stream::{EventLog, EventView, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -45,15 +44,8 @@ struct Import {
 
 /// Finds the last import or poll with this id, or of this source.
 pub(super) async fn find<L: EventLog>(log: &L, wanted: &str) -> Result<Origin, SinkError> {
-    let extents = log.extents(topic::JOURNAL).await?;
-    let ranges: BTreeMap<_, _> = extents
-        .into_iter()
-        .map(|(number, extent)| {
-            (Partition::new(topic::JOURNAL, number), (extent.earliest, extent.end))
-        })
-        .collect();
     let config = ConsumerConfig::new("bowerbird-replay");
-    let mut reader = RangeReader::new(log, ranges, config).await?;
+    let mut reader = RangeReader::whole(log, topic::JOURNAL, config).await?;
     let (mut found, mut known) = (None, Vec::new());
     while let Some(records) = reader.next(TAKE).await? {
         for event in records.iter().filter_map(brought) {
@@ -91,6 +83,8 @@ fn origin(event: &EventView<'_>, wanted: &str) -> Option<Origin> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bowerbird_stream::{Event, EventType, Position};
     use bytes::Bytes;
 

@@ -19,7 +19,7 @@ use bowerbird_stream::log::{ConsumerConfig, Outgoing};
 use bowerbird_stream::range::RangeReader;
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::status::status;
-use bowerbird_stream::{Event, EventLog, EventType, EventView, Partition, Position, Record, topic};
+use bowerbird_stream::{Event, EventLog, EventType, EventView, Position, Record, topic};
 use bowerbird_testbed::through::{Through, Writing};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -211,13 +211,8 @@ impl Bed {
 
     /// What a topic holds.
     pub async fn records(&self, topic: &str) -> Vec<Record> {
-        let extents = self.log.extents(topic).await.unwrap();
-        let ranges = extents
-            .into_iter()
-            .map(|(number, extent)| (Partition::new(topic, number), (extent.earliest, extent.end)))
-            .collect();
         let config = ConsumerConfig::new("test");
-        let mut reader = RangeReader::new(&self.log, ranges, config).await.unwrap();
+        let mut reader = RangeReader::whole(&self.log, topic, config).await.unwrap();
         let mut all = Vec::new();
         while let Some(records) = reader.next(1_000).await.unwrap() {
             all.extend(records);

@@ -186,12 +186,8 @@ impl Bed {
 
     /// What the log holds of posts, each partition's in order.
     pub async fn posts(&self) -> Vec<Record> {
-        let extents = self.log.extents(topic::POSTS).await.unwrap();
-        let ranges = extents.iter().map(|(number, extent)| {
-            (Partition::new(topic::POSTS, *number), (extent.earliest, extent.end))
-        });
         let config = ConsumerConfig::new("test");
-        let mut reader = RangeReader::new(&self.log, ranges.collect(), config).await.unwrap();
+        let mut reader = RangeReader::whole(&self.log, topic::POSTS, config).await.unwrap();
         let mut records = Vec::new();
         while let Some(more) = reader.next(1_000).await.unwrap() {
             records.extend(more);
@@ -336,6 +332,25 @@ pub fn deletion(id: u64, second: i64) -> Event {
             r#"{{"delete":{{"status":{{"id":{id},"id_str":"{id}"}}}}}}"#
         ))),
         ..post(id, second)
+    }
+}
+
+/// A notice about a user, in the words of v1.1.
+pub fn about_user(user: u64, second: i64, word: &str, more: &str) -> Event {
+    let value = format!(r#"{{"{word}":{{"id":{user},"user_id":{user}{more}}}}}"#);
+    Event {
+        id: format!("{word}-{user}-{second}"),
+        key: user.to_string(),
+        value: Some(value.into()),
+        extensions: [("subject".to_owned(), "user".to_owned())].into(),
+        ..deletion(user, second)
+    }
+}
+
+/// Settles all that the log holds, also what the sink has published meanwhile.
+pub async fn drained(bed: &Bed) {
+    for _ in 0..2 {
+        bed.once().await.unwrap();
     }
 }
 
