@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, EventView, LogError, Partition, topic};
+use bowerbird_stream::{EventLog, EventView, LogError, topic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -93,32 +93,20 @@ pub struct Holes {
 /// # Errors
 /// When the log can't be read.
 pub async fn holes<L: EventLog>(log: &L, asked: Asked, now: Timestamp) -> Result<Holes, LogError> {
-    let extents = log.extents(topic::JOURNAL).await?.into_iter();
-    let ranges = extents.map(|(number, extent)| {
-        (Partition::new(topic::JOURNAL, number), (extent.earliest, extent.end))
-    });
     let config = ConsumerConfig::new("bowerbird-gaps");
-    let mut reader = RangeReader::new(log, ranges.collect(), config).await?;
+    let mut reader = RangeReader::whole(log, topic::JOURNAL, config).await?;
     let mut fold = Fold::new(asked);
     while let Some(records) = reader.next(TAKE).await? {
         records.iter().filter_map(|record| record.view().ok()).for_each(|fact| fold.fact(&fact));
     }
     // Where the facts say since when it is not heard, nobody needs to look for its last post.
-    let heard = match fold.begun.filter(|_| fold.open.is_none()) {
-        Some(_) => x::last_heard(log, now).await?.map(|heard| heard.at),
-        None => None,
+    let heard = match &fold.stream {
+        Some(OfStream { unheard: None, newest, .. }) => {
+            Some(x::heard_until(log, *newest, now).await?)
+        }
+        _ => None,
     };
     Ok(fold.end(heard, now))
-}
-
-/// What a fact about the stream says, of what is needed here.
-#[derive(Deserialize)]
-struct OfStream {
-    unheard_since: Option<Timestamp>,
-    #[serde(default)]
-    cause: String,
-    #[serde(default)]
-    reason: String,
 }
 
 /// What `stream.gap` says.
@@ -159,13 +147,21 @@ struct Imported {
     error: Option<String>,
 }
 
+/// What is known of the stream.
+struct OfStream {
+    /// When its harvest began.
+    begun: Timestamp,
+    /// Its newest fact.
+    newest: Timestamp,
+    /// Since when it is not heard, if a fact says so.
+    unheard: Option<x::LastHeard>,
+}
+
 /// What is known of a data set.
 #[derive(Default)]
 struct DataSet {
     /// When it was last whole.
     whole: Option<Timestamp>,
-    /// Something of it is in the log. What never was there leaves no hole.
-    begun: bool,
     hole: Option<Hole>,
 }
 
@@ -173,8 +169,7 @@ struct Fold {
     asked: Asked,
     /// The gaps' events, by hash: one that was told twice counts once.
     seen: HashSet<u128>,
-    begun: Option<Timestamp>,
-    open: Option<(Timestamp, OfStream)>,
+    stream: Option<OfStream>,
     gaps: u64,
     unheard_seconds: f64,
     longest_seconds: f64,
@@ -189,7 +184,7 @@ struct Files {
     /// Their names.
     seen: BTreeSet<String>,
     /// Those that are not whole.
-    holes: BTreeMap<String, Hole>,
+    holes: BTreeMap<String, (Hole, Identity)>,
     /// Of these, the names of those that can be told wherever they lie.
     names: HashMap<Identity, String>,
 }
@@ -199,8 +194,7 @@ impl Fold {
         Self {
             asked,
             seen: HashSet::new(),
-            begun: None,
-            open: None,
+            stream: None,
             gaps: 0,
             unheard_seconds: 0.0,
             longest_seconds: 0.0,
@@ -212,37 +206,33 @@ impl Fold {
 
     fn fact(&mut self, fact: &EventView<'_>) {
         let value = fact.value.unwrap_or_default();
+        if let Some(unheard) = x::unheard(fact) {
+            let begun = self.stream.as_ref().map_or(fact.time, |stream| stream.begun);
+            self.stream = Some(OfStream { begun, newest: fact.time, unheard });
+        }
         match fact.kind.as_str() {
-            x::BEGUN | x::CONNECTED | x::DISCONNECTED if fact.source == x::SOURCE => {
-                self.begun.get_or_insert(fact.time);
-                let said = serde_json::from_slice::<OfStream>(value).ok();
-                self.open = said.and_then(|said| Some((said.unheard_since?, said)));
-            }
             x::GAP if fact.source == x::SOURCE => {
-                self.begun.get_or_insert(fact.time);
-                self.open = None;
                 if let Ok(gap) = serde_json::from_slice::<OfGap>(value)
                     && self.seen.insert(xxh3_128(fact.id.as_bytes()))
                 {
                     self.gap(Some(gap.to), gap);
                 }
             }
-            aurin::POLLED if fact.time < self.asked.to => {
-                match serde_json::from_slice::<OfPoll>(value) {
-                    Ok(poll) if poll.outcome == aurin::Outcome::Complete => {
-                        let whole = DataSet { whole: Some(poll.started), begun: true, hole: None };
-                        self.data_sets.insert(fact.source.to_owned(), whole);
-                    }
-                    Ok(poll) => {
-                        let reason = poll.reason.unwrap_or_default();
-                        self.data_set(fact.source, poll.outcome.name(), reason);
-                    }
-                    Err(_) => {}
-                }
-            }
             aurin::BEGUN if fact.time < self.asked.to => {
-                self.data_sets.entry(fact.source.to_owned()).or_default().begun = true;
-                self.data_set(fact.source, "begun", POLL_BEGUN.to_owned());
+                let set = self.data_sets.entry(fact.source.to_owned()).or_default();
+                set.broken(fact.source, "begun", POLL_BEGUN.to_owned());
+            }
+            aurin::POLLED if fact.time < self.asked.to => {
+                let Ok(OfPoll { started, outcome, reason }) = serde_json::from_slice(value) else {
+                    return;
+                };
+                let set = self.data_sets.entry(fact.source.to_owned()).or_default();
+                if outcome == aurin::Outcome::Complete {
+                    *set = DataSet { whole: Some(started), hole: None };
+                } else if set.whole.is_some() || set.hole.is_some() {
+                    // What never was in the log leaves no hole.
+                    set.broken(fact.source, outcome.name(), reason.unwrap_or_default());
+                }
             }
             archive::BEGUN if fact.time < self.asked.to => {
                 if let Ok(identity) = serde_json::from_slice(value) {
@@ -286,30 +276,15 @@ impl Fold {
         }
     }
 
-    /// A data set is not whole any more, or still not.
-    fn data_set(&mut self, source: &str, cause: &str, reason: String) {
-        let set = self.data_sets.entry(source.to_owned()).or_default();
-        set.hole = set.begun.then(|| Hole {
-            source: source.to_owned(),
-            from: set.whole,
-            to: None,
-            seconds: None,
-            cause: cause.to_owned(),
-            reason,
-            backfill_minutes: 0,
-        });
-    }
-
     /// All of it; `heard` is until when the log shows that the stream was heard.
     fn end(mut self, heard: Option<Timestamp>, now: Timestamp) -> Holes {
         let now = now.min(self.asked.to);
-        let open = self.open.take().map(|(since, said)| {
-            let OfStream { cause, reason, .. } = said;
-            let to = now.max(since);
-            self.gap(None, OfGap { from: since, to, cause, reason, backfill_minutes: 0 });
-            since
-        });
-        let stream = self.begun.map(|begun| {
+        let stream = self.stream.take().map(|OfStream { begun, unheard, .. }| {
+            let open = unheard.map(|x::LastHeard { at: from, cause, reason, .. }| {
+                let to = now.max(from);
+                self.gap(None, OfGap { from, to, cause, reason, backfill_minutes: 0 });
+                from
+            });
             let until = open.or(heard).unwrap_or(begun).max(begun);
             let known_to = if open.is_some() { now } else { until.min(now) };
             let known = seconds(begun.max(self.asked.from), known_to);
@@ -328,9 +303,24 @@ impl Fold {
         let more = self.gaps - self.newest.len() as u64;
         let since = |hole: Hole| Hole { seconds: hole.from.map(|from| seconds(from, now)), ..hole };
         let of_sets = self.data_sets.into_values().filter_map(|set| set.hole).map(since);
-        let of_files = self.files.holes.into_values();
+        let of_files = self.files.holes.into_values().map(|(hole, _)| hole);
         let holes = self.newest.into_iter().chain(of_sets).chain(of_files).collect();
         Holes { stream, data_sets, files, holes, more }
+    }
+}
+
+impl Hole {
+    /// One that lasts; its length is known only at the end.
+    fn lasting(source: &str, from: Option<Timestamp>, cause: &str, reason: String) -> Self {
+        let (source, cause) = (source.to_owned(), cause.to_owned());
+        Self { source, from, to: None, seconds: None, cause, reason, backfill_minutes: 0 }
+    }
+}
+
+impl DataSet {
+    /// It is not whole any more, or still not.
+    fn broken(&mut self, source: &str, cause: &str, reason: String) {
+        self.hole = Some(Hole::lasting(source, self.whole, cause, reason));
     }
 }
 
@@ -339,24 +329,18 @@ impl Files {
     /// same name, which replaces what was cut off, or the same one that lies elsewhere by now.
     fn fact(&mut self, source: &str, identity: Identity, why: Option<(&str, String)>) {
         self.seen.insert(source.to_owned());
-        self.holes.remove(source);
-        if let Some(name) = self.names.remove(&identity) {
-            self.holes.remove(&name);
+        let same = self.names.get(&identity).cloned();
+        for name in [source].into_iter().chain(same.as_deref()) {
+            if let Some((_, of)) = self.holes.remove(name) {
+                self.names.remove(&of);
+            }
         }
         let Some((cause, reason)) = why else { return };
         if identity.head.is_some() {
-            self.names.insert(identity, source.to_owned());
+            self.names.insert(identity.clone(), source.to_owned());
         }
-        let hole = Hole {
-            source: source.to_owned(),
-            from: None,
-            to: None,
-            seconds: None,
-            cause: cause.to_owned(),
-            reason,
-            backfill_minutes: 0,
-        };
-        self.holes.insert(source.to_owned(), hole);
+        let hole = Hole::lasting(source, None, cause, reason);
+        self.holes.insert(source.to_owned(), (hole, identity));
     }
 }
 

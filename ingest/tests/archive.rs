@@ -1,7 +1,5 @@
 //! Importing archives into the embedded log.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod harness;
 
 use std::collections::BTreeMap;
@@ -9,10 +7,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bowerbird_ingest::archive::{ArchiveConfig, Input, Outcome, Progress, import};
-use bowerbird_ingest::gaps::{Asked, holes};
 use bowerbird_stream::topic;
-use harness::TestLog;
 use harness::archives::{COMPRESSIONS, config, gzip, interrupted, keys, lines, run, write};
+use harness::{TestLog, holes_of};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -163,8 +160,7 @@ async fn importing_twice_is_the_same_again() {
 
 /// What the journal has of files that are not whole, by source and cause.
 async fn not_whole(test: &TestLog) -> Vec<String> {
-    let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: 0 };
-    let holes = holes(&test.log, asked, Timestamp::now()).await.unwrap().holes;
+    let holes = holes_of(&test.log, Timestamp::now()).await.holes;
     holes.into_iter().map(|hole| format!("{} {}", hole.source, hole.cause)).collect()
 }
 

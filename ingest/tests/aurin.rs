@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bowerbird_ingest::IngestError;
 use bowerbird_ingest::aurin::{AurinConfig, AurinSummary, Outcome, PollReport, Schedule, run};
-use bowerbird_ingest::gaps::{Asked, Hole, Holes, holes};
+use bowerbird_ingest::gaps::Hole;
 use bowerbird_sim::Running;
 use bowerbird_sim::wfs::{Config, Fault, sample_datasets, serve};
 use bowerbird_stream::status::{State, status};
 use bowerbird_stream::{EventType, topic};
 use harness::wfs::poll;
-use harness::{TestLog, until};
+use harness::{TestLog, holes_of, until};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -64,15 +64,9 @@ async fn every_feature_is_an_event_as_it_came() {
     let begun = test.journal("poll.begun").await;
     assert_eq!(begun.len(), 2);
     assert!(begun.iter().zip(&polls).all(|(begun, poll)| begun["poll"] == poll["poll"]));
-    let told = not_whole(&test).await;
+    let told = holes_of(&test.log, Timestamp::now()).await;
     assert_eq!((told.data_sets, told.holes), (2, Vec::new()));
     sim.shutdown().await;
-}
-
-/// What the journal has of data sets that are not whole.
-async fn not_whole(test: &TestLog) -> Holes {
-    let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: 0 };
-    holes(&test.log, asked, Timestamp::now()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +122,7 @@ async fn a_poll_that_is_not_whole_says_why() {
     let report = &summary.polls[&config.datasets[1].type_name];
     assert_eq!(report.outcome, Outcome::Incomplete);
     assert!(report.reason.as_ref().unwrap().contains("not unique"), "{report:?}");
-    let told = not_whole(&test).await.holes;
+    let told = holes_of(&test.log, Timestamp::now()).await.holes;
     let of_type = |hole: &&Hole| hole.source.ends_with(&config.datasets[1].type_name);
     assert_eq!(told.len(), 2, "of the one with another name nothing has come: {told:?}");
     assert_eq!(told.iter().find(of_type).unwrap().cause, "incomplete");

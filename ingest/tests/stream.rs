@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowerbird_ingest::Renewal;
-use bowerbird_ingest::gaps::{Asked, Hole, holes};
+use bowerbird_ingest::gaps::Hole;
 use bowerbird_ingest::x::{Clock, Limits, OutboxConfig, XConfig, XSummary, run_over, usage};
 use bowerbird_sim::x::{Config, Ending, Faults, Heard, LineFeed, Step};
 use bowerbird_stream::status::{State, Status, status};
 use bowerbird_stream::topic;
 use bowerbird_testbed::random::Random;
+use harness::holes_of;
 use harness::inside::Inside;
 use harness::memory::MemoryLog;
 use jiff::{SignedDuration, Timestamp};
@@ -66,8 +67,7 @@ impl Bed {
 
     /// The gaps that the log tells of, and the one that is open.
     async fn gaps(&self) -> Vec<(Timestamp, Timestamp)> {
-        let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
-        let holes = holes(&self.log, asked, self.x.sim.now()).await.unwrap().holes;
+        let holes = holes_of(&self.log, self.x.sim.now()).await.holes;
         let ends = |hole: Hole| (hole.from.unwrap(), hole.to.unwrap_or(Timestamp::MAX));
         holes.into_iter().map(ends).collect()
     }

@@ -124,7 +124,7 @@ impl<L: EventLog> Pipeline<'_, L> {
                 else => return None,
             };
             let over = match settled {
-                Sent::News(news) => self.news(news).await,
+                Sent::News(news) => self.news(news),
                 Sent::Batch { file, member, batch, result } => {
                     in_flight -= batch.bytes;
                     match result {
@@ -143,7 +143,9 @@ impl<L: EventLog> Pipeline<'_, L> {
                     Err(Unpublished::Log(error)) => return Some(error.to_string()),
                 },
             };
-            if let Some((summary, record)) = over {
+            if let Some(file) = over
+                && let Some((summary, record)) = self.conclude(file).await
+            {
                 let publishing = async move {
                     let published = publisher.publish(vec![record], cancel).await;
                     Sent::Fact { summary, result: published.map(|_| ()) }
@@ -153,9 +155,9 @@ impl<L: EventLog> Pipeline<'_, L> {
         }
     }
 
-    /// Gives what is to be told of a file, if one is over now.
-    async fn news(&mut self, news: News) -> Option<(Box<FileSummary>, Outgoing)> {
-        let over = match news {
+    /// Gives the file that is over now, if one is.
+    fn news(&mut self, news: News) -> Option<u64> {
+        match news {
             News::Begun { file, checkpoint, store } => {
                 self.begin(file, *checkpoint, store);
                 None
@@ -186,8 +188,7 @@ impl<L: EventLog> Pipeline<'_, L> {
                 self.gate.advance(file, open.tracker.first());
                 open.tracker.is_over().then_some(file)
             }
-        };
-        self.conclude(over?).await
+        }
     }
 
     fn begin(&mut self, file: Arc<File>, checkpoint: Checkpoint, store: Option<Store>) {

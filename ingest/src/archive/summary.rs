@@ -194,7 +194,7 @@ impl Outcome {
         }
     }
 
-    /// Its name in metrics and for people.
+    /// Its name, as in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Complete => "complete",

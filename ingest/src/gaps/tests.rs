@@ -59,17 +59,17 @@ fn short(holes: &Holes) -> String {
 #[test]
 fn of_a_stream_all_is_told_and_what_is_heard_is_measured() {
     let facts = [
-        stream(x::BEGUN, 100, Some(100)),
-        stream(x::CONNECTED, 101, None),
-        stream(x::DISCONNECTED, 200, Some(190)),
+        stream("stream.begun", 100, Some(100)),
+        stream("stream.connected", 101, None),
+        stream("stream.disconnected", 200, Some(190)),
         // A connection on which nothing was heard.
-        stream(x::CONNECTED, 205, Some(190)),
-        stream(x::DISCONNECTED, 206, Some(190)),
-        stream(x::CONNECTED, 209, Some(190)),
+        stream("stream.connected", 205, Some(190)),
+        stream("stream.disconnected", 206, Some(190)),
+        stream("stream.connected", 209, Some(190)),
         gap(190, 210),
         // Told twice.
         gap(190, 210),
-        stream(x::DISCONNECTED, 300, Some(300)),
+        stream("stream.disconnected", 300, Some(300)),
     ];
     let twice = [gap(10, 20), gap(30, 40), gap(10, 20), gap(30, 40)];
     assert_eq!(folded(all(), None, 99, &twice).stream.unwrap().gaps, 2);
@@ -171,6 +171,13 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
     ] {
         assert_eq!(short(&folded(all(), None, 99, &moved[..count])), expected, "{count}");
     }
+    // Of a name that stands for another file by now, the former one says nothing.
+    let replaced = [
+        of(archive::BEGUN, "archive:a", "1", "interrupted"),
+        of(archive::IMPORTED, "archive:a", "2", "truncated"),
+        of(archive::IMPORTED, "archive:b", "1", "complete"),
+    ];
+    assert_eq!(short(&folded(all(), None, 99, &replaced)), "archive:a -..- truncated; ");
     // What never was in the log leaves no hole.
     let mistyped = folded(all(), None, 99, &[poll(10, "failed")]);
     assert_eq!((short(&mistyped).as_str(), mistyped.data_sets), ("", 1));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bowerbird_stream::log::ConsumerConfig;
 use bowerbird_stream::range::RangeReader;
-use bowerbird_stream::{EventLog, LogError, Partition, Record, topic};
+use bowerbird_stream::{EventLog, EventView, LogError, Partition, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ const WINDOW: i64 = 1_000;
 /// By how much that grows while nothing is found.
 const GROWTH: i64 = 8;
 /// Why nothing was heard, where nobody has said so.
-pub const KILLED: &str = "killed";
+const KILLED: &str = "killed";
 const WITHOUT_A_WORD: &str = "the harvester ended without saying so";
 /// Records taken at a time.
 const TAKE: usize = 1_000;
@@ -28,6 +28,8 @@ pub struct LastHeard {
     pub at: Timestamp,
     pub cause: String,
     pub reason: String,
+    /// Whether a fact says so; else nobody has said anything, and the newest post tells.
+    pub said: bool,
 }
 
 /// What facts about the stream say, of what is needed here.
@@ -38,6 +40,13 @@ struct Fact {
     reason: Option<String>,
 }
 
+impl LastHeard {
+    fn new(at: Timestamp, cause: Option<String>, reason: Option<String>, said: bool) -> Self {
+        let cause = cause.unwrap_or_else(|| KILLED.to_owned());
+        Self { at, cause, reason: reason.unwrap_or_else(|| WITHOUT_A_WORD.to_owned()), said }
+    }
+}
+
 /// When the stream was last heard, seen from `now`; nothing when nobody has listened before.
 ///
 /// # Errors
@@ -46,38 +55,47 @@ pub async fn last_heard<L: EventLog>(
     log: &L,
     now: Timestamp,
 ) -> Result<Option<LastHeard>, LogError> {
+    // The journal has one partition, and its order is right also where a clock was set back.
+    let fact = |record: &Record| {
+        let event = record.view().ok()?;
+        Some((record.position.offset, (event.time, unheard(&event)?)))
+    };
     let Some((time, said)) = newest(log, topic::JOURNAL, &BTreeMap::new(), fact).await? else {
         return Ok(None);
     };
-    if let Some(said) = said {
-        return Ok(Some(said));
-    }
+    Ok(Some(match said {
+        Some(said) => said,
+        None => LastHeard::new(heard_until(log, time, now).await?, None, None, false),
+    }))
+}
+
+/// Until when the stream was heard, seen from `now`, if its newest fact is of `time` and says that it
+/// was heard then.
+///
+/// # Errors
+/// When the log can't be read.
+pub async fn heard_until<L: EventLog>(
+    log: &L,
+    time: Timestamp,
+    now: Timestamp,
+) -> Result<Timestamp, LogError> {
     let floor = log.offsets_at(topic::POSTS, time).await?;
     // What came before a clock was set back says nothing of what came after.
     let arrival = |record: &Record| arrival(record).filter(|(arrived, _)| *arrived <= now);
     let post = newest(log, topic::POSTS, &floor, arrival).await?;
-    Ok(Some(LastHeard {
-        at: post.map_or(time, |whole_before| whole_before.max(time)),
-        cause: KILLED.to_owned(),
-        reason: WITHOUT_A_WORD.to_owned(),
-    }))
+    Ok(post.map_or(time, |whole_before| whole_before.max(time)))
 }
 
-/// A fact about the stream: its place in the journal, which has one partition and is right also where
-/// a clock was set back; its time, and since when nothing was heard, if it says so.
-fn fact(record: &Record) -> Option<(i64, (Timestamp, Option<LastHeard>))> {
-    let event = record.view().ok().filter(|event| event.source == SOURCE)?;
+/// Since when nothing was heard, as a fact about the stream says it: or that it was heard, by the inner
+/// nothing. The outer one is said of all other events.
+pub fn unheard(event: &EventView<'_>) -> Option<Option<LastHeard>> {
     // After a gap it was heard. A connection says of itself whether it was one that ended a gap.
-    if ![BEGUN, CONNECTED, DISCONNECTED, GAP].contains(&event.kind.as_str()) {
+    let tells = [BEGUN, CONNECTED, DISCONNECTED, GAP].contains(&event.kind.as_str());
+    if event.source != SOURCE || !tells {
         return None;
     }
     let fact: Fact = serde_json::from_slice(event.value?).ok()?;
-    let said = fact.unheard_since.map(|at| LastHeard {
-        at,
-        cause: fact.cause.unwrap_or_else(|| KILLED.to_owned()),
-        reason: fact.reason.unwrap_or_else(|| WITHOUT_A_WORD.to_owned()),
-    });
-    Some((record.position.offset, (event.time, said)))
+    Some(fact.unheard_since.map(|at| LastHeard::new(at, fact.cause, fact.reason, true)))
 }
 
 /// When a post of the stream arrived, and before which time nothing is missing: what travelled with it

@@ -22,7 +22,7 @@ use super::exchange::{Exchange, Web};
 use super::failure::Failure;
 use super::gap::Gaps;
 use super::meter::{Meter, Usage, usage};
-use super::past::{KILLED, last_heard};
+use super::past::last_heard;
 use super::reconnect::{Action, Event, Failures};
 use super::transport;
 use crate::error::IngestError;
@@ -38,11 +38,11 @@ pub const SOURCE: &str = "x:stream";
 pub(super) const GROUP: &str = "ingest-x";
 /// `ce_type` of the very first fact: from then on it is known when nobody listened. And of the first
 /// after a kill, of which nothing else says since when nobody did.
-pub(crate) const BEGUN: &str = "stream.begun";
+pub(super) const BEGUN: &str = "stream.begun";
 /// `ce_type` of a fact: a connection was made.
-pub(crate) const CONNECTED: &str = "stream.connected";
+pub(super) const CONNECTED: &str = "stream.connected";
 /// `ce_type` of a fact: a connection ended.
-pub(crate) const DISCONNECTED: &str = "stream.disconnected";
+pub(super) const DISCONNECTED: &str = "stream.disconnected";
 /// `ce_type` of a fact: nobody listened for a time, which is over.
 pub(crate) const GAP: &str = "stream.gap";
 const STREAM: &str = "2/tweets/search/stream";
@@ -212,11 +212,10 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let clock = self.config.clock.clone();
         match self.asked(|| last_heard(&log, clock.now())).await? {
             Some(past) => {
-                let now = clock.now();
                 self.gaps.begin(past.at, &past.cause, &past.reason);
-                if past.cause == KILLED {
+                if !past.said {
                     // Who asks for gaps sees it from now on, also while X refuses.
-                    self.outbox.push(begun(now, past.at, &past.cause, &past.reason));
+                    self.outbox.push(begun(clock.now(), past.at, &past.cause, &past.reason));
                 }
             }
             None => self.begin().await?,

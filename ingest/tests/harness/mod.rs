@@ -11,9 +11,11 @@ pub mod wfs;
 
 use std::time::Duration;
 
+use bowerbird_ingest::gaps::{Asked, Holes, holes};
 use bowerbird_stream::log::{ConsumerConfig, Delivery, Partition};
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::{Event, EventConsumer, EventLog, Record, topic};
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 /// The largest record that the log takes.
@@ -65,6 +67,12 @@ impl TestLog {
         let values = events.into_iter().filter(|event| event.kind.as_str() == kind);
         values.map(|event| serde_json::from_slice(&event.value.unwrap()).unwrap()).collect()
     }
+}
+
+/// All holes that a log knows of.
+pub async fn holes_of(log: &impl EventLog, now: Timestamp) -> Holes {
+    let asked = Asked { from: Timestamp::MIN, to: Timestamp::MAX, limit: usize::MAX };
+    holes(log, asked, now).await.unwrap()
 }
 
 /// Waits until `holds`, and fails when it takes too long.
