@@ -80,8 +80,7 @@ fn cells(hole: &Hole, text: bool) -> Vec<String> {
     let Hole { source, from, to, seconds, cause, reason, backfill_minutes } = hole;
     let time = |time: &Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let seconds = seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"));
-    let line = reason.lines().next().unwrap_or_default();
-    let reason = if text { line.chars().take(SHORT).collect() } else { reason.clone() };
+    let reason = if text { output::shortened(reason, SHORT) } else { reason.clone() };
     let backfill = backfill_minutes.to_string();
     vec![source.clone(), time(from), time(to), seconds, cause.clone(), backfill, reason]
 }

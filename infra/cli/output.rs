@@ -109,6 +109,11 @@ pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The beginning of a text, as much of its first line as there is room for.
+pub fn shortened(text: &str, most: usize) -> String {
+    text.lines().next().unwrap_or_default().chars().take(most).collect()
+}
+
 /// A CSV field (RFC 4180).
 fn quoted(cell: &str) -> String {
     if cell.contains([',', '"', '\n', '\r']) {

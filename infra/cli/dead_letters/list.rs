@@ -121,8 +121,7 @@ async fn each(
     output::rows(settings.output, &briefs, &header, |brief| {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let again = brief.again.map(|again| again.to_string());
-        let line = brief.error.lines().next().unwrap_or_default();
-        let error = if text { line.chars().take(SHORT).collect() } else { brief.error.clone() };
+        let error = if text { output::shortened(&brief.error, SHORT) } else { brief.error.clone() };
         vec![
             brief.letter.to_string(),
             brief.time.to_string(),
