@@ -101,6 +101,21 @@ async fn every_post_is_an_event_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_it_said_is_why_it_ended_also_where_the_compression_has_no_end() {
+    let test = TestLog::new().await;
+    let script = vec![Step::Serve { posts: 20, ending: Ending::OperationalDisconnect }];
+    let behaviour = Config { rate: 1_000.0, gzip: true, script, ..Config::default() };
+    let sim = serve(behaviour).await.unwrap();
+    let client = Client::start(&test, config(&sim));
+    until("a second connection", async || test.journal("stream.gap").await.len() == 1).await;
+    client.stop().await;
+    let gap = test.journal("stream.gap").await.remove(0);
+    let reason = gap["reason"].as_str().unwrap();
+    assert!(gap["cause"] == "ended" && reason.contains("operational"), "{gap}");
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connects_again_after_every_kind_of_end() {
     let test = TestLog::new().await;
     let refuse = |status, headers: &[(&str, &str)], body: &str| Step::Refuse {

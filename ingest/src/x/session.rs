@@ -87,8 +87,12 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                 self.disconnected(&connection, &given, now, "shutdown", "it was stopped");
                 return Err(Stopped);
             }
-            // What it said before it closed is why.
+            // What it said before it closed is why, also where it does not close as it should: a
+            // compressed stream seldom has its end.
             Ok(Failure::Ended(_)) => Failure::Ended(std::mem::take(&mut given.problems)),
+            Ok(Failure::Network(_)) if !given.problems.is_empty() => {
+                Failure::Ended(std::mem::take(&mut given.problems))
+            }
             Ok(failure) => failure,
         };
         let (mut cause, mut reason) = (failure.cause(), failure.to_string());
