@@ -53,7 +53,13 @@ struct ByChance {
 
 /// A connection that is refused, or that gets posts or lasts a time.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a step has a status (and headers and body, if wished), or an ending (close, cut-item, \
+                 reset, stall, operational-disconnect, force-disconnect, slow-reader or trickle) with \
+                 posts or lasts_ms"
+)]
 enum Entry {
     Refuse {
         status: u16,
@@ -181,5 +187,7 @@ mod tests {
             let error = scenario(text, Config::default()).unwrap_err().to_string();
             assert!(error.contains("can't be read"), "{error}");
         }
+        let mistyped = scenario("[[steps]]\nposts = 3\nending = \"bang\"", Config::default());
+        assert!(mistyped.unwrap_err().to_string().contains("operational-disconnect"));
     }
 }
