@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::args::Format;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, WrongUse};
 use crate::instant::instant;
 use crate::output;
 use crate::parts;
@@ -43,8 +43,12 @@ struct Report {
 /// Lists the holes that the log knows of.
 pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Outcome> {
     let Arguments { from, to, limit } = arguments;
-    let asked =
-        Asked { from: from.unwrap_or(Timestamp::MIN), to: to.unwrap_or(Timestamp::MAX), limit };
+    let (from, to) = (from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX));
+    if from >= to {
+        // Else it would say that there are no gaps.
+        return Err(WrongUse(format!("no time lies between --from {from} and --to {to}")).into());
+    }
+    let asked = Asked { from, to, limit };
     let log = parts::log(settings).await?;
     let found = holes(&log, asked, Timestamp::now()).await?;
     let report = Report { found, dead_letters: open_letters(log).await? };

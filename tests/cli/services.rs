@@ -113,6 +113,8 @@ fn what_a_stream_brings_is_counted_and_capped_also_after_a_kill() {
     let text = run(folder, &["gaps", "--to", "2020-02-01"]).ends(0).out;
     assert!(text.starts_with("X's stream since") && text.contains(": 0 gaps; "), "{text}");
     run(folder, &["gaps", "--from", "soon"]).ends(2).says(&["2h ago"]);
+    let turned = ["gaps", "--from", "2026-02-01", "--to", "2026-01-01"];
+    run(folder, &turned).ends(2).says(&["--from 2026-02-01", "--to 2026-01-01"]);
     fs::write(folder.join("wrong.toml"), "rat = 1").unwrap();
     let wrong = run(folder, &["sim", "x", "--scenario", "wrong.toml"]).ends(2);
     wrong.says(&["wrong.toml", "rat"]);
