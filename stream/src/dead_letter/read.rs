@@ -17,7 +17,7 @@ use super::mark::{Deed, Mark, Marks};
 use super::rewrite::name_of;
 use super::story::{Letter, LetterId};
 use crate::error::LogError;
-use crate::log::{ConsumerConfig, EventLog, Extent, Outgoing, Partition};
+use crate::log::{ConsumerConfig, EventLog, Extent, Outgoing, Partition, Record};
 use crate::range::RangeReader;
 use crate::topic::DEAD_LETTERS;
 
@@ -66,32 +66,35 @@ impl<L: EventLog> DeadLetters<L> {
     /// What was done with the letters so far.
     ///
     /// # Errors
-    /// When the topic is not there, or can't be read.
+    /// When the topic is not there, or can't be read; also when letters were said again elsewhere
+    /// meanwhile, so that it no longer holds these extents.
     pub async fn marks(&self, extents: &BTreeMap<i32, Extent>) -> Result<Marks, LogError> {
         let mut marks = Marks::new(extents);
         let mut reader = self.reader(extents, |_, from, to| (from, to)).await?;
-        while let Some(records) = reader.next(TAKE).await? {
+        while let Some(records) = self.taken(&mut reader).await? {
             for mark in records.iter().filter_map(|record| Mark::of(&record.headers)) {
                 marks.add(mark.of, mark.deed);
             }
         }
+        self.unmoved(extents).await?;
         Ok(marks)
     }
 
     /// The marks of these letters, in the order in which they were made.
     ///
     /// # Errors
-    /// When the topic is not there, or can't be read.
+    /// As [`marks`](Self::marks).
     pub async fn history(&self, ids: &[LetterId]) -> Result<Vec<Mark>, LogError> {
         let (extents, mut marks) = (self.extents().await?, Vec::new());
         let mut seen = Bits::new(&extents);
         let mut reader = self.reader(&extents, |_, from, to| (from, to)).await?;
-        while let Some(records) = reader.next(TAKE).await? {
+        while let Some(records) = self.taken(&mut reader).await? {
             for record in records {
                 let mark = Mark::of(&record.headers).filter(|mark| ids.contains(&mark.of));
                 marks.extend(mark.filter(|_| seen.set(name_of(&record))));
             }
         }
+        self.unmoved(&extents).await?;
         marks.sort_by_key(|mark| mark.time);
         Ok(marks)
     }
@@ -132,7 +135,39 @@ impl<L: EventLog> DeadLetters<L> {
             let partition = Partition::new(Arc::clone(&self.topic), *number);
             (partition, part(*number, extent.earliest, extent.end))
         });
-        RangeReader::new(&self.log, ranges.collect(), reader_config()).await
+        let reader = RangeReader::new(&self.log, ranges.collect(), reader_config()).await;
+        reader.map_err(|error| self.unless_moved(error))
+    }
+
+    async fn taken(
+        &self,
+        reader: &mut RangeReader<L::Consumer>,
+    ) -> Result<Option<Vec<Record>>, LogError> {
+        reader.next(TAKE).await.map_err(|error| self.unless_moved(error))
+    }
+
+    /// Refuses what was read of these extents if they are not held any more: who comes to where
+    /// nothing stands is led on without a word.
+    async fn unmoved(&self, began: &BTreeMap<i32, Extent>) -> Result<(), LogError> {
+        let now = self.extents().await?;
+        let held = began.iter().all(|(number, extent)| {
+            now.get(number).is_none_or(|now| now.earliest <= extent.earliest)
+        });
+        held.then_some(()).ok_or_else(|| self.moved())
+    }
+
+    /// What is no longer where it stood was said again behind: whoever reads once more gets it.
+    fn unless_moved(&self, error: LogError) -> LogError {
+        match error {
+            LogError::OutOfRange { .. } => self.moved(),
+            error => error,
+        }
+    }
+
+    fn moved(&self) -> LogError {
+        let reason = "letters were said again without what had to be removed while they were read; \
+                      read them once more";
+        LogError::Transient { address: self.log.address(), reason: reason.to_owned() }
     }
 
     /// Drops the open letters that fit: marks them, so that they are listed and redriven no more.
@@ -219,11 +254,7 @@ impl<L: EventLog> Letters<L> {
     /// some may not have come.
     pub async fn next(&mut self) -> Result<Option<Vec<Letter>>, LogError> {
         loop {
-            let records = match self.reader.next(TAKE).await {
-                Err(LogError::OutOfRange { .. }) => return Err(self.moved()),
-                records => records?,
-            };
-            let Some(records) = records else { break };
+            let Some(records) = self.letters.taken(&mut self.reader).await? else { break };
             let mut letters = Vec::new();
             for record in records {
                 if Mark::of(&record.headers).is_some() || !self.seen.set(name_of(&record)) {
@@ -241,20 +272,8 @@ impl<L: EventLog> Letters<L> {
                 return Ok(Some(letters));
             }
         }
-        let now = self.letters.extents().await?;
-        let earliest = |extents: &BTreeMap<i32, Extent>, number: &i32| {
-            extents.get(number).map(|extent| extent.earliest)
-        };
-        match self.began.keys().all(|at| earliest(&now, at) <= earliest(&self.began, at)) {
-            true => Ok(None),
-            false => Err(self.moved()),
-        }
-    }
-
-    fn moved(&self) -> LogError {
-        let reason = "letters were said again without what had to be removed while they were read; \
-                      read them once more";
-        LogError::Transient { address: self.letters.log.address(), reason: reason.to_owned() }
+        self.letters.unmoved(&self.began).await?;
+        Ok(None)
     }
 
     /// How many records so far were neither letters nor marks.

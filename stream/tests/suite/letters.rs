@@ -449,8 +449,11 @@ pub async fn letters_keep_their_names_when_some_lose_their_content(log: impl Eve
 pub async fn who_reads_while_letters_move_is_told(log: impl EventLog) {
     let bed = Bed::new(log).await;
     bed.give_up(&["a", "b", "c"], "payload").await;
+    let extents = bed.letters.extents().await.unwrap();
     let mut reading = bed.letters.read(Filter::default()).await.unwrap();
     rewritten(&bed, &["a"], false).await;
+    let marks = bed.letters.marks(&extents).await;
+    assert!(matches!(marks, Err(LogError::Transient { .. })), "{marks:?}");
     let told = loop {
         match reading.next().await {
             Ok(Some(_)) => {}
