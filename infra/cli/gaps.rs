@@ -15,7 +15,7 @@ use crate::parts;
 use crate::settings::Settings;
 
 /// How much of a reason stands in a line for people.
-const SHORT: usize = 80;
+const SHORT: usize = 120;
 
 /// What `gaps` takes.
 #[derive(Debug, Args)]
@@ -58,7 +58,8 @@ pub async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Ou
     }
     let found = &report.found;
     let text = settings.output == Format::Text;
-    let header = ["source", "from", "to", "seconds", "cause", "backfill minutes", "reason"];
+    let header =
+        ["source", "from", "to", "seconds", "cause", "backfill minutes", "tries", "reason"];
     if !(text && found.holes.is_empty()) {
         output::rows(settings.output, &found.holes, &header, |hole| cells(hole, text))?;
     }
@@ -81,12 +82,17 @@ async fn open_letters<L: EventLog>(log: L) -> Result<u64, LogError> {
 }
 
 fn cells(hole: &Hole, text: bool) -> Vec<String> {
-    let Hole { source, from, to, seconds, cause, reason, backfill_minutes } = hole;
+    let Hole { source, from, to, seconds, cause, reason, failed, last_failure, backfill_minutes } =
+        hole;
     let time = |time: &Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let seconds = seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3}"));
-    let reason = if text { output::shortened(reason, SHORT) } else { reason.clone() };
-    let backfill = backfill_minutes.to_string();
-    vec![source.clone(), time(from), time(to), seconds, cause.clone(), backfill, reason]
+    let reason = match last_failure {
+        Some(since) => format!("{reason}; since then: {since}"),
+        None => reason.clone(),
+    };
+    let reason = if text { output::shortened(&reason, SHORT) } else { reason };
+    let (backfill, tries) = (backfill_minutes.to_string(), failed.to_string());
+    vec![source.clone(), time(from), time(to), seconds, cause.clone(), backfill, tries, reason]
 }
 
 /// The answer in words: what is whole, and what is not.

@@ -49,6 +49,10 @@ pub struct Hole {
     pub cause: String,
     /// Why, for people.
     pub reason: String,
+    /// How often it was tried in vain to connect.
+    pub failed: u64,
+    /// Why the last of these tries failed.
+    pub last_failure: Option<String>,
     /// How many minutes the platform was asked to fill in.
     pub backfill_minutes: u8,
 }
@@ -109,17 +113,6 @@ pub async fn holes<L: EventLog>(log: &L, asked: Asked, now: Timestamp) -> Result
     Ok(fold.end(heard, now))
 }
 
-/// What `stream.gap` says.
-#[derive(Deserialize)]
-struct OfGap {
-    from: Timestamp,
-    to: Timestamp,
-    cause: String,
-    reason: String,
-    #[serde(default)]
-    backfill_minutes: u8,
-}
-
 #[derive(Deserialize)]
 struct OfPoll {
     started: Timestamp,
@@ -154,7 +147,7 @@ struct OfStream {
     /// Its newest fact.
     newest: Timestamp,
     /// Since when it is not heard, if a fact says so.
-    unheard: Option<x::LastHeard>,
+    unheard: Option<x::Gap>,
 }
 
 /// What is known of a data set.
@@ -212,7 +205,7 @@ impl Fold {
         }
         match fact.kind.as_str() {
             x::GAP if fact.source == x::SOURCE => {
-                if let Ok(gap) = serde_json::from_slice::<OfGap>(value)
+                if let Ok(gap) = serde_json::from_slice::<x::Gap>(value)
                     && self.seen.insert(xxh3_128(fact.id.as_bytes()))
                 {
                     self.gap(Some(gap.to), gap);
@@ -252,7 +245,7 @@ impl Fold {
     }
 
     /// A time without a connection; `to` is told unless it lasts.
-    fn gap(&mut self, to: Option<Timestamp>, gap: OfGap) {
+    fn gap(&mut self, to: Option<Timestamp>, gap: x::Gap) {
         let Asked { from, to: end, limit } = self.asked;
         if gap.to < from || gap.from >= end {
             return;
@@ -261,7 +254,7 @@ impl Fold {
         self.unheard_seconds += seconds(gap.from.max(from), gap.to.min(end));
         let whole = seconds(gap.from, gap.to);
         self.longest_seconds = self.longest_seconds.max(whole);
-        let OfGap { from, cause, reason, backfill_minutes, .. } = gap;
+        let x::Gap { from, cause, reason, failed, last_failure, backfill_minutes, .. } = gap;
         self.newest.push_back(Hole {
             source: x::SOURCE.to_owned(),
             from: Some(from),
@@ -269,6 +262,8 @@ impl Fold {
             seconds: Some(whole),
             cause,
             reason,
+            failed,
+            last_failure,
             backfill_minutes,
         });
         if self.newest.len() > limit {
@@ -280,9 +275,9 @@ impl Fold {
     fn end(mut self, heard: Option<Timestamp>, now: Timestamp) -> Holes {
         let now = now.min(self.asked.to);
         let stream = self.stream.take().map(|OfStream { begun, unheard, .. }| {
-            let open = unheard.map(|x::LastHeard { at: from, cause, reason, .. }| {
-                let to = now.max(from);
-                self.gap(None, OfGap { from, to, cause, reason, backfill_minutes: 0 });
+            let open = unheard.map(|gap| {
+                let from = gap.from;
+                self.gap(None, x::Gap { to: now.max(from), backfill_minutes: 0, ..gap });
                 from
             });
             let until = open.or(heard).unwrap_or(begun).max(begun);
@@ -313,7 +308,17 @@ impl Hole {
     /// One that lasts; its length is known only at the end.
     fn lasting(source: &str, from: Option<Timestamp>, cause: &str, reason: String) -> Self {
         let (source, cause) = (source.to_owned(), cause.to_owned());
-        Self { source, from, to: None, seconds: None, cause, reason, backfill_minutes: 0 }
+        Self {
+            source,
+            from,
+            to: None,
+            seconds: None,
+            cause,
+            reason,
+            failed: 0,
+            last_failure: None,
+            backfill_minutes: 0,
+        }
     }
 }
 

@@ -116,10 +116,12 @@ impl<L: EventLog> Outbox<L> {
         }
     }
 
-    /// Takes a record that came in at `at`, and has it say before which time nothing is missing.
-    pub fn push_from(&mut self, mut record: Outgoing, at: Timestamp) {
+    /// Takes a record that came in at `at`, and has it say before which time nothing is missing: of
+    /// what its source gave before `behind` all has come, if that is told.
+    pub fn push_from(&mut self, mut record: Outgoing, at: Timestamp, behind: Option<Timestamp>) {
         let batch = self.waiting.back().filter(|batch| !batch.facts);
-        if let Some(since) = batch.and_then(|batch| batch.since).filter(|since| *since < at) {
+        let since = batch.and_then(|batch| batch.since).into_iter().chain(behind).min();
+        if let Some(since) = since.filter(|since| *since < at) {
             record.headers.push(WHOLE_BEFORE_HEADER, since.to_string());
         }
         self.push(record);

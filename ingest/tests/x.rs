@@ -29,6 +29,7 @@ fn config(sim: &Running) -> XConfig {
         http_max: ms(40),
         rate_first: ms(10),
         rate_max: ms(2_000),
+        told_max: ms(2_000),
         no_rules: ms(20),
         good_after: ms(500),
     };
@@ -365,7 +366,7 @@ async fn a_problem_before_the_last_post_is_not_why_it_ends() {
         (format!("{problem}\n{post}\n"), "the server closed the stream"),
         (
             format!("{post}\n{problem}\n"),
-            "the server closed the stream: operational-disconnect: upstream",
+            "the server ended the stream: operational-disconnect: upstream",
         ),
     ] {
         let (test, mut tasks) = (TestLog::new().await, JoinSet::new());

@@ -1,9 +1,10 @@
 //! Problems as X reports them: under an HTTP status, or among the items of a stream.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::scalar::Scalar;
-use super::shape::ProblemNote;
+use super::shape::{Object, ProblemNote};
 
 /// The most that is kept of what is said of a problem, in characters.
 const MAX_TEXT: usize = 500;
@@ -53,15 +54,38 @@ pub fn of_body(body: &[u8]) -> Vec<Problem> {
     body.errors.iter().take(MAX_PROBLEMS).map(of_note).collect()
 }
 
-/// The problems of an `errors` list; what is no problem in it is passed over.
+/// The problems of an `errors` list, or of what stands in the place of one; what is no object is a
+/// problem in its own words.
 pub(super) fn of_list(errors: &str) -> Vec<Problem> {
-    serde_json::from_str::<Vec<ProblemNote<'_>>>(errors)
-        .map(|notes| notes.iter().take(MAX_PROBLEMS).map(of_note).collect())
-        .unwrap_or_default()
+    let of_one = |raw: &RawValue| match serde_json::from_str(raw.get()) {
+        Ok(Object(note)) => of_note(&note),
+        Err(_) => {
+            let text = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned());
+            Problem { title: bounded(&text), ..Problem::default() }
+        }
+    };
+    match serde_json::from_str::<Vec<&RawValue>>(errors) {
+        Ok(list) => list.into_iter().take(MAX_PROBLEMS).map(of_one).collect(),
+        Err(_) => serde_json::from_str(errors).ok().map(of_one).into_iter().collect(),
+    }
+}
+
+/// A problem that is an item by itself: X's documentation lists some so, without `errors` around.
+pub(super) fn by_itself(item: &str) -> Option<Problem> {
+    let Ok(Object(note)) = serde_json::from_str::<Object<ProblemNote<'_>>>(item) else {
+        return None;
+    };
+    let is_one = note.kind.text().is_some_and(|kind| kind.contains("/problems/"))
+        || note.disconnect_type.is_present()
+        || note.connection_issue.is_present();
+    is_one.then(|| of_note(&note))
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }
 
 fn of_note(note: &ProblemNote<'_>) -> Problem {
-    let bounded = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
     let first = |candidates: [&Scalar<'_>; 2]| {
         bounded(candidates.iter().find_map(|scalar| scalar.text()).unwrap_or_default())
     };
@@ -94,6 +118,20 @@ mod tests {
         assert_eq!(problems[0].issue, "UpstreamOperationalDisconnect");
         assert_eq!(problems[1].text(), "old");
 
+        assert_eq!(by_itself(std::str::from_utf8(one).unwrap()).as_ref(), Some(&of_body(one)[0]));
+        for other in [r#"{"title":"mine","type":"photo"}"#, "{}", "[]", "7"] {
+            assert_eq!(by_itself(other), None, "{other}");
+        }
+
+        for (odd, titles) in [
+            (r#""oops""#, vec!["oops"]),
+            (r#"["oops",{"title":"real"},7]"#, vec!["oops", "real", "7"]),
+            (r#"{"title":"alone"}"#, vec!["alone"]),
+            ("[]", vec![]),
+        ] {
+            let problems = of_list(odd);
+            assert_eq!(problems.iter().map(|one| &one.title).collect::<Vec<_>>(), titles, "{odd}");
+        }
         let long = format!("[{{}},{{\"detail\":\" {}\"}}]", "x".repeat(5_000));
         assert_eq!(of_list(&long)[1].detail.len(), MAX_TEXT);
         assert_eq!(of_list(&format!("[{}{{}}]", "{},".repeat(50))).len(), MAX_PROBLEMS);

@@ -108,7 +108,16 @@ impl Reader {
 
     fn found(&self, bytes: &Bytes, top: &Top<'_>, place: Place, emit: &mut impl FnMut(Found)) {
         match &top.data {
-            Data::Absent => emit(self.without_data(bytes, top, place)),
+            Data::Absent => {
+                let found = self.without_data(bytes, top, place);
+                let carries = matches!(found, Found::Problems { .. }) && includes_something(top);
+                emit(found);
+                // The journal keeps what is said, and not what came with it.
+                if carries && matches!(place, Place::Arrival(_)) {
+                    let error = "it has errors, and objects beside them, but no post";
+                    emit(refused(bytes, reason::ERRORS, error.to_owned()));
+                }
+            }
             Data::One(head) => {
                 emit(self.post(head, bytes.clone(), &provenance(top), place, bytes));
             }
@@ -199,6 +208,13 @@ impl Reader {
             && !includes_something(top)
         {
             return Found::Control(control);
+        }
+        if id.is_none()
+            && !has_text
+            && let Ok(text) = std::str::from_utf8(bytes)
+            && let Some(problem) = problem::by_itself(text)
+        {
+            return Found::Problems { problems: vec![problem], bytes: bytes.clone() };
         }
         let head = Head {
             id: id.map_or_else(|| top.id.clone(), Scalar::Number),

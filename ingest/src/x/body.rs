@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body04::Body;
 use http02::HeaderMap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
@@ -26,8 +26,11 @@ use super::lines::{Lines, Rejected};
 
 /// So many rejected items wait to be collected; a stream that gives more is no stream of ours.
 const MAX_REJECTED: usize = 16;
-/// A piece that was waited for so long has come just now; another one may have lain in a buffer.
-const WAITED: Duration = Duration::from_millis(2);
+/// Who was silent for so long had nothing left to send; less than that is how a network passes on
+/// what waits at its other end.
+const SILENT: Duration = Duration::from_secs(2);
+/// What comes so soon after it was given has not waited.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(1);
 
 /// What the body saw that is no item, for whoever reads the items.
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ pub struct Seen {
     pub last_byte: Option<Timestamp>,
     /// When the last byte arrived that ended a line.
     pub last_line: Option<Timestamp>,
-    /// Reading was held back then, and has not caught up since.
+    /// Reading was held back, and has not caught up since: all that was given before then has come.
     pub behind_since: Option<Timestamp>,
     /// Reading was held back since the body was last asked: that nothing came says nothing.
     held: bool,
@@ -69,6 +72,7 @@ impl Seen {
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
     first: Arc<Notify>,
+    rejected: Arc<Notify>,
 }
 
 impl Watch {
@@ -84,9 +88,25 @@ impl Watch {
         seen.held = true;
     }
 
+    /// What was given at `given` has come, seen from `now`: in the order in which it was given, so all
+    /// before it has come too.
+    pub fn reached(&self, given: Timestamp, now: Timestamp) {
+        let mut seen = self.seen();
+        if seen.held {
+            return;
+        }
+        let behind = seen.behind_since.map(|since| since.max(given));
+        seen.behind_since = behind.filter(|since| now.duration_since(*since) > AT_ONCE);
+    }
+
     /// Ends the body behind what it has handed out.
     pub fn close(&self) {
         self.seen().closing = true;
+    }
+
+    /// Waits until an item is rejected. Cancel safe.
+    pub async fn rejects(&self) {
+        self.rejected.notified().await;
     }
 
     /// Waits for the first byte, whatever it is, and tells when it came. Cancel safe.
@@ -144,7 +164,7 @@ impl ItemBody {
         self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
         let now = self.clock.now();
         let mut seen = self.watch.seen();
-        if self.waiting.take().is_some_and(|since| since.elapsed() >= WAITED) {
+        if self.waiting.take().is_some_and(|since| since.elapsed() >= SILENT) {
             seen.behind_since = None;
         }
         seen.last_byte = Some(now);
@@ -156,6 +176,9 @@ impl ItemBody {
             self.watch.first.notify_one();
         }
         let whole = self.lines.take(piece, &mut seen.rejected);
+        if !seen.rejected.is_empty() {
+            self.watch.rejected.notify_one();
+        }
         if seen.rejected.len() > MAX_REJECTED {
             let text = "one item after the other is too large, or not UTF-8".to_owned();
             return Err(Failure::Protocol(text));

@@ -13,8 +13,8 @@ pub enum Failure {
     /// No connection, or it broke.
     #[error("the connection failed: {0}")]
     Network(String),
-    /// The server closed the stream.
-    #[error("the server closed the stream{}", because(.0))]
+    /// The server closed the stream, or has said that it ends it.
+    #[error("the server {} the stream{}", if .0.is_empty() { "closed" } else { "ended" }, because(.0))]
     Ended(Vec<Problem>),
     /// Not one byte for too long.
     #[error("nothing arrived for {0:?}, not even an empty line: the connection is dead")]
@@ -61,6 +61,12 @@ pub enum Meaning {
 }
 
 impl Failure {
+    /// Whether the server took the connection only to refuse it on that.
+    pub fn refuses(&self) -> bool {
+        matches!(self, Self::Protocol(_))
+            || !matches!(self.meaning(), Meaning::SlowReader | Meaning::Other)
+    }
+
     /// A short name, as a label of metrics.
     pub fn cause(&self) -> &'static str {
         match self {

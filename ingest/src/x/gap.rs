@@ -1,44 +1,40 @@
 //! The times at which nobody listened: pure. Each is a fact in the journal, so that a hole in the
 //! data can be told from silence.
 
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// The longest time that X fills in when it is asked to, in minutes.
 const BACKFILL_WINDOW: i128 = 5;
+/// A reason that keeps changing is told no more often than this.
+const TOLD_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// An interval without a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// When the stream was last heard.
     pub from: Timestamp,
-    /// When it was heard again.
+    /// When it was heard again, or until when it is known that it was not.
     pub to: Timestamp,
     /// What began it, in a word.
     pub cause: String,
     /// What began it.
     pub reason: String,
     /// How often it was tried in vain to connect.
+    #[serde(default)]
     pub failed: u64,
     /// Why the last of these tries failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
     /// How many minutes X was asked to fill in; what it has filled in is among the posts.
+    #[serde(default)]
     pub backfill_minutes: u8,
 }
 
-/// Keeps account of when the stream was not heard.
-#[derive(Clone, Debug, Default)]
-pub struct Gaps {
-    open: Option<Gap>,
-    /// From when on X was asked to fill in, by a connection that may break before it has.
-    asked_from: Option<Timestamp>,
-}
-
-impl Gaps {
-    /// Nothing was heard after `from`. A gap that is open already has its beginning.
-    pub fn begin(&mut self, from: Timestamp, cause: &str, reason: &str) {
-        self.open.get_or_insert_with(|| Gap {
+impl Gap {
+    /// One that begins.
+    pub fn new(from: Timestamp, cause: &str, reason: &str) -> Self {
+        Self {
             from,
             to: from,
             cause: cause.to_owned(),
@@ -46,7 +42,55 @@ impl Gaps {
             failed: 0,
             last_failure: None,
             backfill_minutes: 0,
-        });
+        }
+    }
+}
+
+/// Keeps account of when the stream was not heard.
+#[derive(Clone, Debug, Default)]
+pub struct Gaps {
+    open: Option<Gap>,
+    /// When it was last told what keeps it open, and what of it.
+    told: Option<(Timestamp, u64, Option<String>)>,
+    /// From when on X was asked to fill in, by a connection that may break before it has.
+    asked_from: Option<Timestamp>,
+}
+
+impl Gaps {
+    /// Nothing was heard after `from`. A gap that is open already has its beginning.
+    pub fn begin(&mut self, from: Timestamp, cause: &str, reason: &str) {
+        self.open.get_or_insert_with(|| Gap::new(from, cause, reason));
+    }
+
+    /// Goes on with one that was open before.
+    pub fn resume(&mut self, gap: Gap) {
+        self.told = None;
+        self.open = Some(Gap { backfill_minutes: 0, ..gap });
+    }
+
+    /// What keeps one open, if that is to be told at `now`: another reason than before, or, with
+    /// `all`, how often it was tried since. Whoever comes after a restart knows it then.
+    pub fn tells(&mut self, now: Timestamp, all: bool) -> bool {
+        let Some(Gap { failed: failed @ 1.., last_failure, .. }) = &self.open else {
+            return false;
+        };
+        let tells = match &self.told {
+            None => true,
+            Some((_, before, _)) if all => before != failed,
+            Some((at, _, before)) => {
+                before != last_failure && now.duration_since(*at).abs() >= TOLD_EVERY
+            }
+        };
+        if tells {
+            self.told = Some((now, *failed, last_failure.clone()));
+        }
+        tells
+    }
+
+    /// The one that lasts, as it is at `now`.
+    pub fn so_far(&self, now: Timestamp) -> Option<Gap> {
+        let gap = self.open.clone()?;
+        Some(Gap { to: now.max(gap.from), ..gap })
     }
 
     /// It was tried in vain to end it.
@@ -76,6 +120,7 @@ impl Gaps {
     /// Something was heard: the gap that this ends.
     pub fn heard(&mut self, at: Timestamp) -> Option<Gap> {
         let gap = self.open.take()?;
+        self.told = None;
         if gap.backfill_minutes > 0 {
             self.asked_from.get_or_insert(gap.from);
         }
@@ -112,6 +157,36 @@ mod tests {
         // A clock that was set back makes no gap that ends before it began.
         gaps.begin(at(40), "idle", "silence");
         assert_eq!(gaps.heard(at(35)).map(|gap| (gap.from, gap.to)), Some((at(40), at(40))));
+    }
+
+    #[test]
+    fn what_keeps_it_open_is_told_when_that_changes_and_not_all_the_time() {
+        let mut gaps = Gaps::default();
+        gaps.failed("503");
+        assert!(!gaps.tells(at(1), true), "nothing is open");
+        gaps.begin(at(10), "ended", "");
+        assert!(!gaps.tells(at(10), true), "nothing was tried");
+        for (second, why, tells) in
+            [(11, "503", true), (12, "503", false), (90, "503", false), (91, "401", true)]
+        {
+            gaps.failed(why);
+            assert_eq!(gaps.tells(at(second), false), tells, "{second}");
+        }
+        gaps.failed("503");
+        assert!(!gaps.tells(at(95), false));
+        gaps.failed("503");
+        assert!(gaps.tells(at(151), false));
+        assert!(!gaps.tells(at(152), true));
+        gaps.failed("503");
+        assert!(gaps.tells(at(153), true) && !gaps.tells(at(154), true));
+        // Whoever goes on with it tells it once more.
+        let so_far = gaps.so_far(at(160)).unwrap();
+        assert_eq!((so_far.to, so_far.failed), (at(160), 7));
+        let mut later = Gaps::default();
+        later.resume(so_far);
+        later.failed("403");
+        assert!(later.tells(at(161), false));
+        assert_eq!(later.heard(at(170)).unwrap().failed, 8);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use reqwest::header::HeaderMap;
 use serde::Serialize;
 
 /// Kept with their values. Cookies are not: they are credentials of a kind.
-const NAMES: [&str; 4] = ["content-encoding", "date", "retry-after", "x-transaction-id"];
+const NAMES: [&str; 3] = ["date", "retry-after", "x-transaction-id"];
 /// And all that begin with this.
 const RATE_LIMITS: &str = "x-rate-limit-";
 /// The most that is kept of a value, in characters.

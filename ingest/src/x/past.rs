@@ -9,7 +9,8 @@ use bowerbird_stream::{EventLog, EventView, LogError, Partition, Record, topic};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::service::{BEGUN, CONNECTED, DISCONNECTED, GAP, SOURCE};
+use super::gap::Gap;
+use super::service::{BEGUN, CONNECTED, DISCONNECTED, GAP, REFUSED, SOURCE};
 use crate::outbox::WHOLE_BEFORE;
 
 /// How many records of each partition are looked at first, from the end.
@@ -22,12 +23,10 @@ const WITHOUT_A_WORD: &str = "the harvester ended without saying so";
 /// Records taken at a time.
 const TAKE: usize = 1_000;
 
-/// When it was last heard, and why not any more.
+/// Since when it is not heard, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastHeard {
-    pub at: Timestamp,
-    pub cause: String,
-    pub reason: String,
+    pub gap: Gap,
     /// Whether a fact says so; else nobody has said anything, and the newest post tells.
     pub said: bool,
 }
@@ -36,15 +35,10 @@ pub struct LastHeard {
 #[derive(Deserialize)]
 struct Fact {
     unheard_since: Option<Timestamp>,
+    /// All of that; older facts have only what follows.
+    unheard: Option<Gap>,
     cause: Option<String>,
     reason: Option<String>,
-}
-
-impl LastHeard {
-    fn new(at: Timestamp, cause: Option<String>, reason: Option<String>, said: bool) -> Self {
-        let cause = cause.unwrap_or_else(|| KILLED.to_owned());
-        Self { at, cause, reason: reason.unwrap_or_else(|| WITHOUT_A_WORD.to_owned()), said }
-    }
 }
 
 /// When the stream was last heard, seen from `now`; nothing when nobody has listened before.
@@ -64,8 +58,11 @@ pub async fn last_heard<L: EventLog>(
         return Ok(None);
     };
     Ok(Some(match said {
-        Some(said) => said,
-        None => LastHeard::new(heard_until(log, time, now).await?, None, None, false),
+        Some(gap) => LastHeard { gap, said: true },
+        None => {
+            let at = heard_until(log, time, now).await?;
+            LastHeard { gap: Gap::new(at, KILLED, WITHOUT_A_WORD), said: false }
+        }
     }))
 }
 
@@ -88,14 +85,19 @@ pub async fn heard_until<L: EventLog>(
 
 /// Since when nothing was heard, as a fact about the stream says it: or that it was heard, by the inner
 /// nothing. The outer one is said of all other events.
-pub fn unheard(event: &EventView<'_>) -> Option<Option<LastHeard>> {
+pub fn unheard(event: &EventView<'_>) -> Option<Option<Gap>> {
     // After a gap it was heard. A connection says of itself whether it was one that ended a gap.
-    let tells = [BEGUN, CONNECTED, DISCONNECTED, GAP].contains(&event.kind.as_str());
+    let tells = [BEGUN, CONNECTED, DISCONNECTED, REFUSED, GAP].contains(&event.kind.as_str());
     if event.source != SOURCE || !tells {
         return None;
     }
-    let fact: Fact = serde_json::from_slice(event.value?).ok()?;
-    Some(fact.unheard_since.map(|at| LastHeard::new(at, fact.cause, fact.reason, true)))
+    let Fact { unheard_since, unheard, cause, reason } =
+        serde_json::from_slice(event.value?).ok()?;
+    Some(unheard_since.map(|at| {
+        let (cause, reason) = (cause.as_deref(), reason.as_deref());
+        let of_old = || Gap::new(at, cause.unwrap_or(KILLED), reason.unwrap_or(WITHOUT_A_WORD));
+        unheard.unwrap_or_else(of_old)
+    }))
 }
 
 /// When a post of the stream arrived, and before which time nothing is missing: what travelled with it

@@ -24,8 +24,10 @@ pub struct Waits {
     pub http_max: Duration,
     /// Rate limits without a time, and too many connections: at first; it doubles.
     pub rate_first: Duration,
-    /// Rate limits: at most, also where the server asks for more.
+    /// Rate limits without a time: at most.
     pub rate_max: Duration,
+    /// Rate limits: at most, also where the server asks for more.
+    pub told_max: Duration,
     /// While the stream has no rules, and at least while it is refused.
     pub no_rules: Duration,
     /// A connection that lasted so long was a good one: the next failure is the first again.
@@ -41,6 +43,8 @@ impl Default for Waits {
             http_max: Duration::from_secs(320),
             rate_first: Duration::from_secs(60),
             rate_max: Duration::from_secs(16 * 60),
+            // X's longest windows are those of a day.
+            told_max: Duration::from_secs(25 * 3600),
             no_rules: Duration::from_secs(30),
             good_after: Duration::from_secs(10),
         }
@@ -103,12 +107,12 @@ impl Failures {
     /// What to do after `event`, at `now`.
     pub fn next(&mut self, waits: &Waits, event: Event<'_>, now: Timestamp) -> Action {
         match event {
-            Event::Connected => {
-                // What the server refused before is over.
-                (self.http, self.rate) = (0, 0);
-                Action::Listen
-            }
+            Event::Connected => Action::Listen,
             Event::Failed { failure, lasted } => {
+                if lasted.is_some() && !failure.refuses() {
+                    // What the server refused before is over.
+                    (self.http, self.rate) = (0, 0);
+                }
                 if lasted.is_some_and(|lasted| lasted >= waits.good_after) {
                     (self.network, self.http, self.rate) = (0, 0, 0);
                 }
@@ -149,7 +153,7 @@ impl Failures {
         };
         match (failure.meaning(), status) {
             (Meaning::TooManyConnections, _) => (
-                doubled(waits.rate_first, waits.rate_max, &mut self.rate),
+                self.rate_limit(waits, failure, now),
                 match self.take_over {
                     true => {
                         "another connection is open again, though it has been ended: stop the \
@@ -191,6 +195,11 @@ impl Failures {
                 doubled(waits.http_first, waits.http_max, &mut self.http),
                 "there is no stream at this address: check x.base_url",
             ),
+            (_, 0) if matches!(failure, Failure::Protocol(_)) => (
+                doubled(waits.http_first, waits.http_max, &mut self.http),
+                "there is no stream of X at this address, or something between changes it: check \
+                 x.base_url, and a proxy's settings",
+            ),
             (_, 1..) => (doubled(waits.http_first, waits.http_max, &mut self.http), ""),
             (_, 0) => {
                 let after = waits.network_step.saturating_mul(self.network);
@@ -213,7 +222,7 @@ impl Failures {
         };
         match told {
             // One second more: the header has whole seconds.
-            Some(seconds) => Duration::from_secs(seconds.saturating_add(1)).min(waits.rate_max),
+            Some(seconds) => Duration::from_secs(seconds.saturating_add(1)).min(waits.told_max),
             None => doubled(waits.rate_first, waits.rate_max, &mut self.rate),
         }
     }
@@ -282,7 +291,7 @@ mod tests {
         for (failures, expected) in [
             (vec![Failure::Idle(Duration::from_secs(30)), ended("")], vec![0.0, 0.25]),
             (vec![ended("UpstreamOperationalDisconnect"), ended("SlowReader")], vec![0.0, 0.25]),
-            (vec![ended("ForceDisconnect"), Failure::Protocol("?".into())], vec![0.0, 0.25]),
+            (vec![ended("ForceDisconnect"), Failure::Protocol("?".into())], vec![0.0, 5.0]),
             (vec![http(503); 8], vec![5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 320.0]),
             (vec![http(500), http(502), http(404), http(302)], vec![5.0, 10.0, 20.0, 40.0]),
             (vec![http(429); 6], vec![60.0, 120.0, 240.0, 480.0, 960.0, 960.0]),
@@ -309,9 +318,24 @@ mod tests {
         assert_eq!(seconds(&failures, Some(Duration::from_secs(60))), [0.0, 0.0, 0.0]);
         // One that breaks at once does not.
         assert_eq!(seconds(&failures, Some(Duration::from_secs(1))), [0.0, 0.25, 0.5]);
-        let mut failures = Failures { network: 3, http: 4, rate: 5, ..Failures::default() };
-        assert_eq!(failures.next(&Waits::default(), Event::Connected, at(0)), Action::Listen);
-        assert_eq!(failures, Failures { network: 3, ..Failures::default() });
+        let before = Failures { network: 3, http: 4, rate: 5, ..Failures::default() };
+        for (failure, lasted, expected) in [
+            // What was refused before is over when the server has taken us.
+            (network(), Some(1), (4, 0, 0)),
+            (network(), None, (4, 4, 5)),
+            // It has taken us only to refuse us there.
+            (ended("TooManyConnections"), Some(1), (3, 4, 6)),
+            (Failure::Protocol("?".into()), Some(1), (3, 5, 5)),
+            // For that it would not have let us listen so long.
+            (ended("TooManyConnections"), Some(10), (0, 0, 1)),
+        ] {
+            let mut state = before.clone();
+            assert_eq!(state.next(&Waits::default(), Event::Connected, at(0)), Action::Listen);
+            let lasted = lasted.map(Duration::from_secs);
+            state.next(&Waits::default(), Event::Failed { failure: &failure, lasted }, at(0));
+            let Failures { network, http, rate, .. } = state;
+            assert_eq!((network, http, rate), expected, "{failure:?} {lasted:?}");
+        }
     }
 
     #[test]
@@ -320,7 +344,8 @@ mod tests {
             ("1090", "0", 91.0),
             // It is over, and yet we are refused.
             ("999", "0", 60.0),
-            ("1000000", "0", 960.0),
+            ("8200", "0", 7_201.0),
+            ("1000000", "0", 90_000.0),
             // Not this limit.
             ("1090", "40", 60.0),
         ] {

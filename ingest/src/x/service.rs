@@ -22,7 +22,7 @@ use super::exchange::{Exchange, Web};
 use super::failure::Failure;
 use super::gap::Gaps;
 use super::meter::{Meter, Usage, usage};
-use super::past::last_heard;
+use super::past::{LastHeard, last_heard};
 use super::reconnect::{Action, Event, Failures};
 use super::transport;
 use crate::error::IngestError;
@@ -43,6 +43,8 @@ pub(super) const BEGUN: &str = "stream.begun";
 pub(super) const CONNECTED: &str = "stream.connected";
 /// `ce_type` of a fact: a connection ended.
 pub(super) const DISCONNECTED: &str = "stream.disconnected";
+/// `ce_type` of a fact: why no connection can be made.
+pub(super) const REFUSED: &str = "stream.refused";
 /// `ce_type` of a fact: nobody listened for a time, which is over.
 pub(crate) const GAP: &str = "stream.gap";
 const STREAM: &str = "2/tweets/search/stream";
@@ -185,6 +187,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             self.summary.month = Some(self.month());
         }
         self.tell(self.config.clock.now(), true);
+        self.tell_refusal(true);
         self.standing.draining();
         self.summary.drained = match self.outbox.drain().await {
             Ok(()) => true,
@@ -211,12 +214,12 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let log = self.log.clone();
         let clock = self.config.clock.clone();
         match self.asked(|| last_heard(&log, clock.now())).await? {
-            Some(past) => {
-                self.gaps.begin(past.at, &past.cause, &past.reason);
-                if !past.said {
+            Some(LastHeard { gap, said }) => {
+                if !said {
                     // Who asks for gaps sees it from now on, also while X refuses.
-                    self.outbox.push(begun(clock.now(), past.at, &past.cause, &past.reason));
+                    self.outbox.push(begun(clock.now(), gap.from, &gap.cause, &gap.reason));
                 }
+                self.gaps.resume(gap);
             }
             None => self.begin().await?,
         }
@@ -374,6 +377,16 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             metrics::gauge!(names::X_MONTH_CAP).set(cap as f64);
         }
         self.standing.note(self.meter.note(now));
+    }
+
+    /// Tells why there is no connection, if that is new.
+    pub(super) fn tell_refusal(&mut self, all: bool) {
+        let now = self.config.clock.now();
+        if self.gaps.tells(now, all) {
+            let fact =
+                json!({"unheard_since": self.gaps.since(), "unheard": self.gaps.so_far(now)});
+            self.outbox.push(journal::fact(REFUSED, SOURCE, now, &fact));
+        }
     }
 
     /// What opens a connection, and how many minutes it asks X to fill in.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::body::Watch;
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::failure::Failure;
@@ -36,8 +37,54 @@ struct Given {
     problems: Vec<Problem>,
     /// When the last item arrived.
     last_item: Option<Timestamp>,
+    /// How soon after it was made a post has come at the soonest, by our clock and X's.
+    soonest: Option<SignedDuration>,
+    /// Whether anything was what the stream should give.
+    fits: bool,
+    /// Why the last item that is none was refused.
+    refused: Option<String>,
     /// Since when reading waits for the log.
     held_since: Option<Instant>,
+    /// Until then it may be that what comes was missed, which X fills in late.
+    trusts_from: Option<Instant>,
+}
+
+impl Given {
+    /// A post came at `at` that was made at `created`.
+    fn came(&mut self, created: Timestamp, at: Timestamp) {
+        if self.trusts_from.is_none_or(|from| from <= Instant::now()) {
+            let lag = at.duration_since(created);
+            self.soonest = Some(self.soonest.map_or(lag, |soonest| soonest.min(lag)));
+        }
+    }
+
+    /// The same while it is not known whether all that was sent has come: X gives posts as they are
+    /// made, so that what was made before this one has come.
+    fn caught_up(&self, watch: &Watch, created: Timestamp, now: Timestamp) {
+        let given = self.soonest.and_then(|soonest| created.checked_add(soonest).ok());
+        if let Some(given) = given {
+            watch.reached(given, now);
+        }
+    }
+
+    /// Why it ended: what the server said before, also where it does not close as it should. A
+    /// compressed stream seldom has its end, and a connection may be left open.
+    fn why(&mut self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Ended(_) | Failure::Network(_) | Failure::Idle(_)
+                if !self.problems.is_empty() =>
+            {
+                Failure::Ended(std::mem::take(&mut self.problems))
+            }
+            Failure::Ended(_) | Failure::Network(_) if !self.fits => match self.refused.take() {
+                Some(error) => {
+                    Failure::Protocol(format!("of what it gave nothing was an item: {error}"))
+                }
+                None => failure,
+            },
+            failure => failure,
+        }
+    }
 }
 
 impl<L: EventLog, X: Exchange> Harvester<L, X> {
@@ -52,6 +99,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                     self.gaps.begin(begun, failure.cause(), &reason);
                 }
                 self.gaps.failed(&reason);
+                self.tell_refusal(false);
                 return Ok((failure, None));
             }
         };
@@ -61,12 +109,14 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             "endpoint": self.endpoint.to_string(),
             "query": self.config.query(backfill),
             "unheard_since": self.gaps.since(),
+            "unheard": self.gaps.so_far(connection.since),
             "headers": connection.watch.seen().headers,
         });
         self.outbox.push(journal::fact(CONNECTED, SOURCE, connection.since, &fact));
 
         let begun = Instant::now();
-        let mut given = Given::default();
+        let trusts_from = (backfill > 0).then(|| begun + FILLED_AFTER);
+        let mut given = Given { trusts_from, ..Given::default() };
         let ended = self.harvest(&mut connection, &mut given).await;
         if !matches!(ended, Ok(ref failure) if !matches!(failure, Failure::Capped { .. })) {
             self.take_rest(&mut connection, &mut given).await;
@@ -82,18 +132,16 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             self.gaps.filled();
         }
         let now = self.config.clock.now();
+        let silent = match ended {
+            Ok(Failure::Idle(time)) => time,
+            _ => Duration::ZERO,
+        };
         let failure = match ended {
             Err(Stopped) => {
                 self.disconnected(&connection, &given, now, "shutdown", "it was stopped");
                 return Err(Stopped);
             }
-            // What it said before it closed is why, also where it does not close as it should: a
-            // compressed stream seldom has its end.
-            Ok(Failure::Ended(_)) => Failure::Ended(std::mem::take(&mut given.problems)),
-            Ok(Failure::Network(_)) if !given.problems.is_empty() => {
-                Failure::Ended(std::mem::take(&mut given.problems))
-            }
-            Ok(failure) => failure,
+            Ok(failure) => given.why(failure),
         };
         let (mut cause, mut reason) = (failure.cause(), failure.to_string());
         let behind = connection.watch.seen().behind_since;
@@ -102,7 +150,9 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
             reason = format!("{reason}; reading had to wait for the event log, from {since} on");
         }
         self.disconnected(&connection, &given, now, cause, &reason);
-        Ok((failure, Some(begun.elapsed())))
+        // That nobody said anything for a while at its end makes it no better.
+        let lasted = begun.elapsed().saturating_sub(silent);
+        Ok((failure, Some(lasted)))
     }
 
     /// Takes items until the connection ends. When the log is slow, so is this.
@@ -123,6 +173,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                 biased;
                 () = &mut cancelled => return Err(Stopped),
                 at = watch.heard(), if self.gaps.since().is_some() => self.heard(at),
+                () = watch.rejects() => {}
                 sent = self.outbox.turn() => went_on(sent)?,
                 () = sleep_until(shown.unwrap_or_else(Instant::now)), if shown.is_some() => {
                     self.standing.held(true);
@@ -188,14 +239,21 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
 
     fn item(&mut self, connection: &Connection, item: &Bytes, given: &mut Given) {
         let at = self.arrival(connection);
+        let behind = connection.watch.seen().behind_since;
         metrics::gauge!(names::X_LAST_BYTE).set(at.as_second() as f64);
         given.last_item = Some(at);
-        let Self { reader, outbox, summary, meter, known_rules, .. } = self;
+        let Self { reader, outbox, summary, meter, known_rules, config, .. } = self;
         reader.read(item, Place::Arrival(at), &mut |found| {
             let kind = match found {
-                Found::Post { record, .. } => {
+                Found::Post { record, created } => {
                     given.posts += 1;
+                    given.fits = true;
                     given.problems.clear();
+                    if behind.is_some() {
+                        given.caught_up(&connection.watch, created, config.clock.now());
+                    } else {
+                        given.came(created, at);
+                    }
                     summary.posts += 1;
                     let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
                     let id = id.and_then(|id| id.parse().ok()).unwrap_or_default();
@@ -206,12 +264,13 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                         let label = if known { tag } else { "other".to_owned() };
                         metrics::counter!(names::X_RULE_POSTS, "rule" => label).increment(1);
                     }
-                    outbox.push_from(record, at);
+                    outbox.push_from(record, at, behind);
                     "post"
                 }
                 Found::Notice { record } => {
                     summary.notices += 1;
-                    outbox.push_from(record, at);
+                    given.fits = true;
+                    outbox.push_from(record, at, behind);
                     "notice"
                 }
                 Found::Problems { problems, bytes } => {
@@ -219,15 +278,20 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                     tracing::warn!(%said, "the stream reports problems");
                     let fact = json!({"problems": problems});
                     outbox.push(journal::fact("stream.problem", SOURCE, at, &fact));
+                    given.fits = true;
                     given.problems = problems;
                     "problem"
                 }
                 Found::Refused { refusal, bytes } => {
                     summary.dead_letters += 1;
-                    outbox.push_from(refused(at, bytes, None).letter(&refusal, GROUP), at);
+                    outbox.push_from(refused(at, bytes, None).letter(&refusal, GROUP), at, behind);
+                    given.refused = Some(refusal.error);
                     "refused"
                 }
-                Found::Control(_) | Found::Blank => "control",
+                Found::Control(_) | Found::Blank => {
+                    given.fits = true;
+                    "control"
+                }
             };
             metrics::counter!(names::X_ITEMS, "kind" => kind).increment(1);
         });
@@ -235,13 +299,14 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
 
     /// Items that the connection could not even hand out.
     fn rejected(&mut self, connection: &Connection) {
+        let behind = connection.watch.seen().behind_since;
         loop {
             let Some(rejected) = connection.watch.seen().rejected.pop_front() else { return };
             self.summary.dead_letters += 1;
             metrics::counter!(names::X_ITEMS, "kind" => "refused").increment(1);
             let now = self.config.clock.now();
             let refused = refused(now, rejected.bytes, Some(rejected.size));
-            self.outbox.push_from(refused.letter(&rejected.refusal, GROUP), now);
+            self.outbox.push_from(refused.letter(&rejected.refusal, GROUP), now, behind);
         }
     }
 
@@ -267,6 +332,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                 "last_byte": seen.last_byte,
                 // Earlier than this connection, if nothing was heard on it.
                 "unheard_since": self.gaps.since(),
+                "unheard": self.gaps.so_far(now),
                 "disconnected": now,
                 "posts": given.posts,
                 "cause": cause,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use http02::{Request, Response};
 use reqwest::Method;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use tower_service::Service;
 
 use super::body::{ItemBody, Watch};
@@ -47,6 +48,9 @@ impl<X: Exchange> Transport<X> {
         if reply.status != 200 {
             return Err(refusal(reply, self.config.idle_timeout).await);
         }
+        if let Some(other) = no_stream(&reply.headers) {
+            return Err(Failure::Protocol(other));
+        }
         self.watch.seen().headers = Kept::of(&reply.headers);
         Ok(Response::new(ItemBody::new(reply.body, &self.config, self.watch)))
     }
@@ -67,6 +71,20 @@ impl<X: Exchange> Service<Request<Vec<u8>>> for Transport<X> {
         let endpoint = uri.split('?').next().unwrap_or_default().to_owned();
         Box::pin(self.clone().connect(endpoint))
     }
+}
+
+/// Why what these headers announce is no stream of items, if it is none: what was not asked for is
+/// not decompressed, and pages are what proxies and portals answer.
+fn no_stream(headers: &HeaderMap) -> Option<String> {
+    let value = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let encoding = value(CONTENT_ENCODING).filter(|encoding| {
+        !encoding.trim().is_empty() && !encoding.eq_ignore_ascii_case("identity")
+    });
+    if let Some(encoding) = encoding {
+        return Some(format!("it is in the encoding {encoding:.40}, which was not asked for"));
+    }
+    let kind = value(CONTENT_TYPE).filter(|kind| kind.to_ascii_lowercase().contains("html"));
+    kind.map(|_| "it is a page of HTML".to_owned())
 }
 
 /// Asks, and waits for the beginning of the answer.

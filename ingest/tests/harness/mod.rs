@@ -7,6 +7,7 @@ pub mod archives;
 pub mod flaky;
 pub mod inside;
 pub mod memory;
+pub mod streamed;
 pub mod wfs;
 
 use std::time::Duration;
