@@ -6,7 +6,7 @@ use bowerbird_stream::{EventLog, journal};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::body::Watch;
 use super::connection::Connection;
@@ -22,6 +22,8 @@ use crate::record::{ITEM_REFUSED, Refused};
 
 /// When reading has waited for the log for so long, it is told.
 const HELD_FOR: Duration = Duration::from_secs(1);
+/// So old may be what metrics and status say of the month.
+const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Two items at the same time, or a clock that is set a little: each arrival is later than the last.
 const STEADY: SignedDuration = SignedDuration::from_secs(1);
 /// A connection that has lasted so long has filled in what it was asked to.
@@ -163,12 +165,12 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     ) -> Result<Failure, Stopped> {
         let (watch, cancelled) = (connection.watch.clone(), self.is_cancelled());
         tokio::pin!(cancelled);
+        let mut tells = Instant::now() + TELLS_EVERY;
         loop {
             let room = self.outbox.has_room();
             self.hold(connection, given, !room);
             let shown = given.held_since.map(|since| since + HELD_FOR);
             let shown = shown.filter(|at| *at > Instant::now());
-            let tells_after = self.meter.tells_after(self.config.clock.now());
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Err(Stopped),
@@ -179,14 +181,21 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                     self.standing.held(true);
                     metrics::gauge!(names::X_HELD).set(1.0);
                 }
-                () = sleep(tells_after), if room => self.tell(self.config.clock.now(), false),
+                () = sleep_until(tells), if room => {
+                    self.tell(self.config.clock.now(), false);
+                    tells = Instant::now() + TELLS_EVERY;
+                }
                 item = connection.next(), if room => match item {
                     Ok(item) => self.item(connection, &item, given),
                     Err(failure) => return Ok(failure),
                 },
             }
             self.rejected(connection);
-            if let Some((failure, _)) = self.meter.capped(self.config.clock.now()) {
+            let now = self.config.clock.now();
+            if self.meter.warns(now) {
+                self.tell(now, false);
+            }
+            if let Some((failure, _)) = self.meter.capped(now) {
                 return Ok(failure);
             }
         }

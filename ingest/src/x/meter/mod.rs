@@ -122,8 +122,16 @@ impl Meter {
         })
     }
 
+    /// Whether the month has come so near its cap that it is to be warned of, and was not.
+    pub fn warns(&self, now: Timestamp) -> bool {
+        let today = day_of(now);
+        let near = |cap| self.count.month(today) >= self.limits.warns_at(cap);
+        self.limits.monthly_cap_posts.is_some_and(near)
+            && self.warned != Some(today.first_of_month())
+    }
+
     /// When something is to be told at the latest, seen from `now`.
-    pub fn tells_after(&self, now: Timestamp) -> Duration {
+    fn tells_after(&self, now: Timestamp) -> Duration {
         let told_at = self.told_at.unwrap_or(now);
         EVERY.saturating_sub(Duration::try_from(now.duration_since(told_at)).unwrap_or_default())
     }
@@ -161,12 +169,11 @@ impl Meter {
     fn judge(&mut self, now: Timestamp, today: Date) -> Vec<Fact> {
         let (mut facts, month) = (Vec::new(), today.first_of_month());
         let Some(cap) = self.limits.monthly_cap_posts else { return facts };
-        let posts = self.count.month(today);
         let mut fact = json!({
-            "month": month_name(today), "posts": posts, "cap_posts": cap,
+            "month": month_name(today), "posts": self.count.month(today), "cap_posts": cap,
             "cost_usd": self.cost_usd(now),
         });
-        if posts >= self.limits.warns_at(cap) && self.warned != Some(month) {
+        if self.warns(now) {
             self.warned = Some(month);
             facts.push((WARNING, fact.clone()));
         }
