@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use tokio::time::Instant;
 
 /// The longest that a server's own `Retry-After` is honoured.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
@@ -49,15 +49,20 @@ impl RetryPolicy {
         Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max)
     }
 
-    fn waits(&self) -> Waits {
-        let exponential = ExponentialBackoffBuilder::new()
+    fn waits(&self) -> ExponentialBackoff {
+        ExponentialBackoffBuilder::new()
             .with_initial_interval(self.initial)
             .with_max_interval(self.max)
             .with_multiplier(self.multiplier)
             .with_randomization_factor(self.jitter)
             .with_max_elapsed_time(self.max_elapsed)
-            .build();
-        Waits { exponential, left: self.max_attempts.map(|attempts| attempts.saturating_sub(1)) }
+            .build()
+    }
+
+    /// Whether the bounds allow a wait of this length after so many tries in so much time.
+    fn allows(&self, attempts: u32, elapsed: Duration, wait: Duration) -> bool {
+        self.max_attempts.is_none_or(|most| attempts < most)
+            && self.max_elapsed.is_none_or(|most| elapsed.saturating_add(wait) <= most)
     }
 }
 
@@ -66,7 +71,8 @@ impl RetryPolicy {
 pub enum Verdict {
     /// Try again: after this long if the other side asked for it, else as the policy says.
     Again {
-        /// The wait that was asked for; honoured up to [`LONGEST_RETRY_AFTER`].
+        /// The wait that was asked for; honoured up to [`LONGEST_RETRY_AFTER`], and never shorter
+        /// than the policy's own.
         after: Option<Duration>,
     },
     /// It will not help.
@@ -89,39 +95,27 @@ where
     A: FnMut() -> F,
     F: Future<Output = Result<T, E>>,
 {
+    let (begun, mut attempts) = (Instant::now(), 0_u32);
     let judged = || {
         let trying = attempt();
-        let judge = &judge;
+        attempts = attempts.saturating_add(1);
+        let (judge, attempts) = (&judge, attempts);
         async move {
             trying.await.map_err(|error| match judge(&error) {
-                Verdict::Again { after: None } => backoff::Error::transient(error),
-                Verdict::Again { after: Some(after) } => {
-                    backoff::Error::retry_after(error, after.min(LONGEST_RETRY_AFTER))
+                Verdict::Again { after } => {
+                    // The crate takes a wait that was asked for as it is, without its own bounds.
+                    let after = after
+                        .map(|after| after.min(LONGEST_RETRY_AFTER).max(policy.delay(attempts)));
+                    match policy.allows(attempts, begun.elapsed(), after.unwrap_or_default()) {
+                        false => backoff::Error::permanent(error),
+                        true => backoff::Error::Transient { err: error, retry_after: after },
+                    }
                 }
                 Verdict::GiveUp => backoff::Error::permanent(error),
             })
         }
     };
     backoff::future::retry_notify(policy.waits(), judged, |error, wait| notify(&error, wait)).await
-}
-
-/// Exponential waits, a bounded number of them.
-struct Waits {
-    exponential: ExponentialBackoff,
-    left: Option<u32>,
-}
-
-impl Backoff for Waits {
-    fn next_backoff(&mut self) -> Option<Duration> {
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(1)?;
-        }
-        self.exponential.next_backoff()
-    }
-
-    fn reset(&mut self) {
-        self.exponential.reset();
-    }
 }
 
 #[cfg(test)]
@@ -190,5 +184,19 @@ mod tests {
         let faults = (0..9).map(|_| Fault::Passing).collect();
         let (result, waits) = run(policy, faults).await;
         assert_eq!((result, waits.len()), (Err(Fault::Passing), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_asked_to_wait_gives_up_at_the_same_bounds_and_is_never_hasty() {
+        let policy = RetryPolicy { max_attempts: Some(3), jitter: 0.0, ..RetryPolicy::default() };
+        let (result, waits) = run(policy, (0..9).map(|_| Fault::Asked(0)).collect()).await;
+        assert_eq!((result, waits), (Err(Fault::Asked(0)), vec![ms(100), ms(200)]));
+        let policy = RetryPolicy { max_elapsed: Some(ms(20_000)), ..RetryPolicy::default() };
+        let (result, waits) = run(policy, (0..9).map(|_| Fault::Asked(7)).collect()).await;
+        assert_eq!((result, waits), (Err(Fault::Asked(7)), vec![ms(7_000); 2]));
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
     }
 }
