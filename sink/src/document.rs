@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::json::{Fields, Object, object};
-use crate::merge::{Content, NoticeKind, Notices, Observation, PayloadHash, Stamp, State};
+use crate::merge::{Content, Notices, Observation, PayloadHash, Stamp, State};
 
 /// What the ids of documents begin with that keep the notices about a user.
 pub(crate) const USERS: &str = "user:";
@@ -51,16 +51,14 @@ pub fn render(id: &str, state: &State) -> Result<Document, serde_json::Error> {
         }
         None => {
             let removal = state.removal();
-            let restoration = state.notices.get(&NoticeKind::Restoration);
-            let removed_once = state.notices.contains_key(&NoticeKind::Removal);
             Body::of(&Stub {
                 r#type: match removal {
                     _ if id.starts_with(USERS) => "user",
                     Some(_) => "removed",
-                    None if removed_once => "restored",
+                    None if state.was_removed() => "restored",
                     None => "notice",
                 },
-                notice: removal.or(restoration.filter(|_| removed_once)),
+                notice: removal.or_else(|| state.restoration()),
                 notices: &state.notices,
             })?
         }
@@ -170,6 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::merge::NoticeKind;
 
     /// What follows the content's fields, as serde writes it.
     #[derive(Serialize)]

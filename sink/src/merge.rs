@@ -4,9 +4,10 @@
 //! so it is associative, commutative and idempotent: order, grouping and repetition of events and
 //! notices never matter.
 //!
-//! A removal holds until something newer than it says otherwise: a restoration, or an observation
-//! (the platform itself has served the content again). What is not newer than the last removal
-//! never counts again. `docs/adr/0001-merging.md` tells why it must be so.
+//! A removal holds until something newer than it says otherwise: the restoration of that kind, or
+//! an observation (the platform itself has served the content again). Each removal has a restoration
+//! of its own: an account that was protected and suspended is still protected when the suspension
+//! ends. What is not newer than the last removal never counts again. `docs/adr/0001-merging.md` tells why it must be so.
 
 use std::collections::BTreeMap;
 
@@ -92,14 +93,41 @@ pub struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
-    /// The content must go: deleted, protected, suspended, deactivated.
+    /// The content must go: deleted, deactivated.
     Removal,
-    /// It may be shown again.
+    /// It was deleted, and may be shown again.
     Restoration,
+    /// It must go while its author's account is protected.
+    Protection,
+    /// The account is not protected any more.
+    Unprotection,
+    /// It must go while its author's account is suspended.
+    Suspension,
+    /// The account is not suspended any more.
+    Unsuspension,
+    /// It must go until the platform takes that back.
+    Drop,
+    /// The platform takes that back.
+    Undrop,
     /// Place and coordinates must go.
     GeoScrub,
     /// It is withheld in some countries.
     Withheld,
+}
+
+/// Each removal, and what ends it.
+const REMOVALS: [(NoticeKind, NoticeKind); 4] = [
+    (NoticeKind::Removal, NoticeKind::Restoration),
+    (NoticeKind::Protection, NoticeKind::Unprotection),
+    (NoticeKind::Suspension, NoticeKind::Unsuspension),
+    (NoticeKind::Drop, NoticeKind::Undrop),
+];
+
+impl NoticeKind {
+    /// Whether the content must go.
+    pub fn is_removal(self) -> bool {
+        REMOVALS.iter().any(|(removal, _)| *removal == self)
+    }
 }
 
 /// A compliance notice about an entity. The order of its fields is the order of notices: of one
@@ -120,7 +148,23 @@ pub struct Notice {
     pub up_to: Option<String>,
 }
 
-/// The newest notice of each kind.
+impl Notice {
+    /// What is known when both are known, of notices of one kind: the newer, which reaches as far as
+    /// the one that reaches farther. A user may ask twice for places to go, and the posts of the first
+    /// time are not among those of the second.
+    fn join(self, other: Self) -> Self {
+        let farther = self.reach().max(other.reach()).1.map(str::to_owned);
+        Self { up_to: farther, ..self.max(other) }
+    }
+
+    /// Without a post that it reaches up to, it reaches all.
+    fn reach(&self) -> (u64, Option<&str>) {
+        let up_to = self.up_to.as_deref();
+        (up_to.and_then(|id| id.parse().ok()).unwrap_or(u64::MAX), up_to)
+    }
+}
+
+/// What the notices of each kind say together.
 pub type Notices = BTreeMap<NoticeKind, Notice>;
 
 /// What is known of one entity.
@@ -148,22 +192,20 @@ impl State {
     pub fn merge(self, other: Self) -> Self {
         let mut notices = self.notices;
         for (kind, notice) in other.notices {
-            match notices.get(&kind) {
-                Some(held) if *held >= notice => {}
-                _ => {
-                    notices.insert(kind, notice);
-                }
-            }
+            let joined = match notices.remove(&kind) {
+                Some(held) => held.join(notice),
+                None => notice,
+            };
+            notices.insert(kind, joined);
         }
+        let removed = REMOVALS.iter().filter_map(|(kind, _)| notices.get(kind));
+        let removed = removed.map(|removal| removal.time).max();
         let newest = match (self.observed, other.observed) {
             (Some(one), Some(two)) => Some(if two.stamp > one.stamp { two } else { one }),
             (one, two) => one.or(two),
         };
         let observed = newest
-            .filter(|seen| match notices.get(&NoticeKind::Removal) {
-                Some(removal) => seen.stamp.time > removal.time,
-                None => true,
-            })
+            .filter(|seen| removed.is_none_or(|removed| seen.stamp.time > removed))
             .map(|seen| match notices.get(&NoticeKind::GeoScrub) {
                 Some(scrub) if seen.stamp.time <= scrub.time => {
                     Observation { content: document::without_place(seen.content), ..seen }
@@ -191,11 +233,24 @@ impl State {
         scrub.is_some_and(|scrub| observed.is_some_and(|time| time <= scrub.time))
     }
 
-    /// The removal that holds, if one does.
+    /// The newest removal that holds, if one does.
     pub fn removal(&self) -> Option<&Notice> {
-        let removal = self.notices.get(&NoticeKind::Removal)?;
-        let restored =
-            self.notices.get(&NoticeKind::Restoration).is_some_and(|r| r.time > removal.time);
-        (self.observed.is_none() && !restored).then_some(removal)
+        let holds = |(kind, end): &(NoticeKind, NoticeKind)| {
+            let removal = self.notices.get(kind)?;
+            let ended = self.notices.get(end).is_some_and(|end| end.time > removal.time);
+            (!ended).then_some(removal)
+        };
+        REMOVALS.iter().filter_map(holds).max().filter(|_| self.observed.is_none())
+    }
+
+    /// The newest restoration, if it was ever removed.
+    pub fn restoration(&self) -> Option<&Notice> {
+        let ends = REMOVALS.iter().filter_map(|(_, end)| self.notices.get(end));
+        ends.max().filter(|_| self.was_removed())
+    }
+
+    /// Whether it was removed once, whatever came after.
+    pub fn was_removed(&self) -> bool {
+        REMOVALS.iter().any(|(kind, _)| self.notices.contains_key(kind))
     }
 }

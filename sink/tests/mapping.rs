@@ -173,7 +173,7 @@ fn a_feature_carries_licence_and_attribution() {
 
 #[test]
 fn notices_in_each_of_their_forms() {
-    use NoticeKind::{GeoScrub, Removal, Restoration, Withheld};
+    use NoticeKind::{Drop, GeoScrub, Protection, Removal, Restoration, Unsuspension, Withheld};
     for (key, payload, id, kind) in [
         ("5", json!({"delete": {"status": {"id": 5, "id_str": "5", "user_id": 9}}}), "5", Removal),
         (
@@ -189,7 +189,9 @@ fn notices_in_each_of_their_forms() {
             Withheld,
         ),
         ("9", json!({"user_withheld": {"id": 9}}), "user:9", Withheld),
-        ("9", json!({"user_protect": {"id": 9}}), "user:9", Removal),
+        ("9", json!({"user_protect": {"id": 9}}), "user:9", Protection),
+        ("9", json!({"data": {"user_unsuspend": {"user": {"id": "9"}}}}), "user:9", Unsuspension),
+        ("5", json!({"drop": {"status": {"id": 5}}}), "5", Drop),
         ("5", json!({"id": "5", "action": "delete", "reason": "protected"}), "5", Removal),
         ("5", json!({"id": "5", "action": "delete", "reason": "scrub_geo"}), "5", GeoScrub),
         (

@@ -33,16 +33,18 @@ fn notice() -> impl Strategy<Value = State> {
     let kinds = prop_oneof![
         Just(NoticeKind::Removal),
         Just(NoticeKind::Restoration),
+        Just(NoticeKind::Suspension),
+        Just(NoticeKind::Unsuspension),
         Just(NoticeKind::GeoScrub),
         Just(NoticeKind::Withheld),
     ];
-    (kinds, 0..4i64, 0..3u8).prop_map(|(kind, second, n)| {
+    (kinds, 0..4i64, 0..4usize).prop_map(|(kind, second, n)| {
         let notice = Notice {
             time: time(second),
             event: format!("e{n}"),
             action: "delete".to_owned(),
             reason: None,
-            up_to: (n == 2).then(|| "7".to_owned()),
+            up_to: [None, Some("7"), Some("12"), Some("?")][n].map(str::to_owned),
         };
         State::notice(kind, notice)
     })
@@ -118,6 +120,54 @@ proptest! {
         match &state.observed {
             Some(seen) => prop_assert!(seen.stamp.time > time(second)),
             None => prop_assert!(state.removal().is_some()),
+        }
+    }
+}
+
+/// Each removal ends by its own restoration alone.
+#[test]
+fn a_restoration_ends_no_other_removal() {
+    use NoticeKind::{
+        Drop, Protection, Removal, Restoration, Suspension, Undrop, Unprotection, Unsuspension,
+    };
+    let said = |(kind, second): &(NoticeKind, i64)| {
+        let (event, action) = (format!("e{second}"), String::new());
+        let notice = Notice { time: time(*second), event, action, reason: None, up_to: None };
+        State::notice(*kind, notice)
+    };
+    for (notices, holds) in [
+        (vec![(Protection, 1), (Suspension, 2), (Unsuspension, 3)], Some(1)),
+        (vec![(Suspension, 1), (Protection, 2), (Unsuspension, 3)], Some(2)),
+        (vec![(Suspension, 1), (Protection, 2), (Unsuspension, 3), (Unprotection, 4)], None),
+        (vec![(Drop, 1), (Removal, 2), (Undrop, 3)], Some(2)),
+        (vec![(Removal, 1), (Drop, 2), (Restoration, 3)], Some(2)),
+        (vec![(Removal, 1), (Restoration, 2), (Removal, 3)], Some(3)),
+        (vec![(Restoration, 2), (Unprotection, 3)], None),
+    ] {
+        let state = all(notices.iter().map(said));
+        let held = state.removal().map(|removal| removal.time);
+        assert_eq!(held, holds.map(time), "{notices:?}");
+    }
+}
+
+/// What the first of two scrubs reaches stays scrubbed, whichever comes first.
+#[test]
+fn two_scrubs_reach_as_far_as_the_one_that_reaches_farther() {
+    for (one, two, farther) in [
+        ((1, Some("30")), (2, Some("7")), Some("30")),
+        ((2, Some("30")), (2, Some("7")), Some("30")),
+        ((1, Some("7")), (2, Some("30")), Some("30")),
+        ((1, None), (2, Some("7")), None),
+    ] {
+        let scrub = |(second, up_to): (i64, Option<&str>)| {
+            let (event, action) = (format!("{up_to:?}"), "scrub_geo".to_owned());
+            let up_to = up_to.map(str::to_owned);
+            let notice = Notice { time: time(second), event, action, reason: None, up_to };
+            State::notice(NoticeKind::GeoScrub, notice)
+        };
+        for state in [scrub(one).merge(scrub(two)), scrub(two).merge(scrub(one))] {
+            let held = &state.notices[&NoticeKind::GeoScrub];
+            assert_eq!((held.time, held.up_to.as_deref()), (time(2), farther), "{one:?} {two:?}");
         }
     }
 }

@@ -27,7 +27,10 @@ pub(super) fn erased(event: &EventView<'_>) -> Mapped {
         reason: extension(REASON),
         up_to: None,
     };
-    Mapped { id: event.key.to_owned(), state: State::notice(NoticeKind::Removal, notice) }
+    // Whatever it says: the post was to go.
+    let kind = kind_of(&notice.action).filter(|kind| kind.is_removal());
+    let state = State::notice(kind.unwrap_or(NoticeKind::Removal), notice);
+    Mapped { id: event.key.to_owned(), state }
 }
 
 #[derive(Deserialize)]
@@ -78,10 +81,14 @@ pub(super) fn received(event: &EventView<'_>) -> Result<Mapped, Unmappable> {
 
 fn kind_of(word: &str) -> Option<NoticeKind> {
     Some(match word {
-        "delete" | "user_delete" | "user_protect" | "user_suspend" | "drop" => NoticeKind::Removal,
-        "undelete" | "undrop" | "user_undelete" | "user_unprotect" | "user_unsuspend" => {
-            NoticeKind::Restoration
-        }
+        "delete" | "user_delete" => NoticeKind::Removal,
+        "undelete" | "user_undelete" => NoticeKind::Restoration,
+        "user_protect" => NoticeKind::Protection,
+        "user_unprotect" => NoticeKind::Unprotection,
+        "user_suspend" => NoticeKind::Suspension,
+        "user_unsuspend" => NoticeKind::Unsuspension,
+        "drop" => NoticeKind::Drop,
+        "undrop" => NoticeKind::Undrop,
         "scrub_geo" => NoticeKind::GeoScrub,
         "status_withheld" | "user_withheld" | "withheld" | "tweet_withheld" => NoticeKind::Withheld,
         _ => return None,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Wrongs;
 use super::generations::Generation;
 use super::ledger::Ledger;
-use super::meaning::{self, Entity, Meaning, Seen};
+use super::meaning::{self, Entity, Meaning, REMOVALS, Seen};
 
 /// How many documents are asked for at once.
 const PAGE: usize = 1_000;
@@ -64,7 +64,9 @@ impl Documents {
         match said {
             Meaning::Poison => false,
             Meaning::Seen(id, seen) => body(id).is_some_and(|body| {
-                let removed = notice(body, "removal").is_some_and(|(time, _)| time >= seen.time);
+                let removals = REMOVALS.iter().filter_map(|kind| notice(body, kind));
+                let removed = removals.map(|(time, _)| time).max();
+                let removed = removed.is_some_and(|time| time >= seen.time);
                 removed || observed(body).is_some_and(|there| there >= (seen.time, seen.hash))
             }),
             Meaning::Notice(id, kind, given) => {

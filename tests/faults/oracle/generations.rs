@@ -7,7 +7,7 @@ use bowerbird_store::{AnyStore, DocumentStore, StoreError};
 use serde_json::Value;
 
 use super::documents::{Documents, notice, observed};
-use super::meaning::{DATABASES, Entity};
+use super::meaning::{DATABASES, Entity, REMOVALS};
 use super::{Wrongs, bounded};
 
 const NOTES: &str = "bowerbird";
@@ -89,6 +89,7 @@ fn stray(body: &Value, entity: &Entity) -> Option<&'static str> {
     if !entity.was_seen(&shown) {
         return Some("nobody has observed that");
     }
-    let removed = notice(body, "removal").is_some_and(|(time, _)| time >= shown.0);
+    let removals = REMOVALS.iter().filter_map(|kind| notice(body, kind));
+    let removed = removals.map(|(time, _)| time).max().is_some_and(|time| time >= shown.0);
     removed.then_some("it shows what was removed")
 }

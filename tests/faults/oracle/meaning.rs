@@ -70,7 +70,11 @@ fn read(record: &Record) -> Option<Meaning> {
         (topic::POSTS, "post.erased") => {
             // One that the sink has published stands for a notice.
             let notice = header("ce_notice").map_or(event, str::to_owned);
-            Meaning::Notice(key, "removal", (time, notice))
+            let kind = match header("ce_action") {
+                Some("user_suspend") => "suspension",
+                _ => "removal",
+            };
+            Meaning::Notice(key, kind, (time, notice))
         }
         (topic::POSTS, _) => {
             let (text, place) = post(&key, &body?)?;
@@ -102,13 +106,17 @@ fn post(key: &str, body: &Value) -> Option<(String, bool)> {
     (id == key).then(|| (text.to_owned(), place))
 }
 
+/// The kinds of notices for which content must go.
+pub const REMOVALS: [&str; 2] = ["removal", "suspension"];
+
 fn notice(body: &Value) -> Option<&'static str> {
     let word = match body.get("action") {
         Some(action) => action.as_str()?,
         None => body.as_object()?.keys().next()?,
     };
     Some(match word {
-        "delete" | "user_suspend" => "removal",
+        "delete" => "removal",
+        "user_suspend" => "suspension",
         "undelete" => "restoration",
         "scrub_geo" => "geo_scrub",
         "withheld" => "withheld",
@@ -148,7 +156,8 @@ impl Entity {
 
     /// The newest that counts.
     fn newest(&self) -> Option<&Seen> {
-        let removed = self.notices.get("removal").map(|(time, _)| *time);
+        let removed = REMOVALS.iter().filter_map(|kind| self.notices.get(kind)).max();
+        let removed = removed.map(|(time, _)| *time);
         self.seen.iter().filter(|seen| removed.is_none_or(|at| seen.time > at)).max()
     }
 
@@ -169,13 +178,14 @@ impl Entity {
         if let Some(seen) = self.shown() {
             return seen.kind;
         }
-        let removal = self.notices.get("removal").map(|(time, _)| time);
-        let restoration = self.notices.get("restoration").map(|(time, _)| time);
-        match removal {
+        let time = |kind: &str| self.notices.get(kind).map(|(time, _)| time);
+        // Nothing here ends a suspension.
+        let is_restored = time("restoration") > time("removal") && time("suspension").is_none();
+        match REMOVALS.iter().any(|kind| time(kind).is_some()) {
             _ if id.starts_with("user:") => "user",
-            None => "notice",
-            Some(removal) if restoration.is_some_and(|restored| restored > removal) => "restored",
-            Some(_) => "removed",
+            false => "notice",
+            true if is_restored => "restored",
+            true => "removed",
         }
     }
 }
