@@ -79,6 +79,17 @@ async fn run(store: SqliteStore) {
         assert!(store.fetch("posts-1", ids).await.unwrap().iter().all(Option::is_some));
     }
     report("fetch", start);
+
+    let mut newer = Vec::with_capacity(DOCUMENTS);
+    for held in store.fetch("posts-1", &ids).await.unwrap().into_iter().flatten() {
+        newer.push(held);
+    }
+    let start = Instant::now();
+    for batch in newer.chunks(BATCH) {
+        let outcomes = store.write("posts-1", batch).await.unwrap();
+        assert!(outcomes.iter().all(|row| matches!(row, WriteOutcome::Written(_))));
+    }
+    report("write again, all replaced", start);
 }
 
 fn document(number: usize) -> Document {

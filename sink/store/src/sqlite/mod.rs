@@ -168,4 +168,36 @@ mod tests {
         store.create_database("posts").await.unwrap();
         store.write("posts", &batch(0)).await.unwrap();
     }
+
+    /// Also while the store stays open and nothing more is written.
+    #[tokio::test]
+    async fn what_was_replaced_is_nowhere_in_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path().join("store.sqlite")).unwrap();
+        store.create_database("posts").await.unwrap();
+        let says = |text: &str| {
+            let held = |file: std::fs::DirEntry| std::fs::read(file.path()).unwrap();
+            let files = std::fs::read_dir(folder.path()).unwrap().map(|file| held(file.unwrap()));
+            let text = text.as_bytes();
+            files.into_iter().any(|held| held.windows(text.len()).any(|window| window == text))
+        };
+        // Some of it is on pages of its own, and some is moved when another grows.
+        let documents = |text: &str| -> Vec<Document> {
+            let body = |n: usize| json!({"text": text.repeat(1 + n * 40)});
+            (0..100).map(|n| Document::new(format!("{n}"), &body(n)).unwrap()).collect()
+        };
+        let written = store.write("posts", &documents("a secret, ")).await.unwrap();
+        let stubs = documents("gone, ").into_iter().zip(written).map(|(stub, outcome)| {
+            let WriteOutcome::Written(revision) = outcome else { panic!("{outcome:?}") };
+            Document { revision: Some(revision), ..stub }
+        });
+        assert!(says("a secret"));
+        store.write("posts", &stubs.collect::<Vec<_>>()).await.unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while says("a secret") {
+            assert!(std::time::Instant::now() < until, "it still says so");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(says("gone"));
+    }
 }

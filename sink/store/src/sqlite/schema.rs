@@ -83,8 +83,12 @@ pub(super) fn create(connection: &Connection, database: &str) -> rusqlite::Resul
 pub(super) fn drop(connection: &Connection, database: &str) -> rusqlite::Result<bool> {
     let Some(table) = table(connection, database)? else { return Ok(false) };
     connection.execute("DELETE FROM databases WHERE id = ?1", [table.id])?;
-    connection.execute_batch(&format!("DROP TABLE {}", table.name()))?;
-    Ok(true)
+    // Overwriting all of a large database would write it once more, while everybody waits. What had
+    // to be removed of it has been overwritten when that was said.
+    connection.pragma_update(None, "secure_delete", false)?;
+    let dropped = connection.execute_batch(&format!("DROP TABLE {}", table.name()));
+    connection.pragma_update(None, "secure_delete", true)?;
+    dropped.map(|()| true)
 }
 
 /// Opens the file for writing, making it if it is not there.
@@ -114,6 +118,17 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Does something without waiting for whoever else uses the file.
+pub(super) fn at_once<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let done = work(connection);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    done
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -123,6 +138,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    connection.pragma_update(None, "secure_delete", true)?;
     if identity(connection)? == (APPLICATION_ID, VERSION) {
         // Whoever only reads must not wait for one that writes.
         return Ok(());

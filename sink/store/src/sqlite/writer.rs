@@ -2,14 +2,19 @@
 //!
 //! A commit costs a sync of the disk whatever it holds, so the writes that arrived during one
 //! commit share the next.
+//!
+//! What a write replaces is overwritten, and leaves the write-ahead log soon after: a document may be
+//! replaced because what it said must be nowhere any more.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use crate::document::Document;
 use crate::error::StoreError;
@@ -22,6 +27,9 @@ use crate::store::WriteOutcome;
 const QUEUE: usize = 32;
 /// The most bytes of documents in one commit; a single larger write goes alone.
 const COMMIT_BYTES: usize = 16 << 20;
+
+/// So long what was replaced may stay in the write-ahead log, and again where somebody reads it.
+const EMPTIED_AFTER: Duration = Duration::from_secs(5);
 
 /// Something to be done in a commit.
 #[derive(Debug)]
@@ -68,13 +76,17 @@ impl Writer {
     pub(super) fn start(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let own_path = path.to_owned();
+        let failed = |error: std::io::Error| StoreError::Fatal {
+            address: address(path),
+            reason: format!("no thread could be started: {error}"),
+        };
+        // Of its own: it must wait for the next write with a bound, wherever the store is used.
+        let clock =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&own_path, &connection, jobs))
-            .map_err(|error| StoreError::Fatal {
-                address: address(path),
-                reason: format!("no thread could be started: {error}"),
-            })?;
+            .spawn(move || run(&own_path, &connection, &clock, jobs))
+            .map_err(failed)?;
         Ok(Self { path: path.to_owned(), queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
@@ -129,9 +141,25 @@ impl Drop for Writer {
     }
 }
 
-fn run(path: &Path, connection: &Connection, mut jobs: mpsc::Receiver<Job>) {
-    let mut held = None;
-    while let Some(first) = held.take().or_else(|| jobs.blocking_recv()) {
+fn run(path: &Path, connection: &Connection, clock: &Runtime, mut jobs: mpsc::Receiver<Job>) {
+    let (mut held, mut empties_at) = (None::<Job>, None::<tokio::time::Instant>);
+    loop {
+        if empties_at.is_some_and(|at| at <= tokio::time::Instant::now()) {
+            empties_at = match empty_log(connection) {
+                true => None,
+                false => Some(tokio::time::Instant::now() + EMPTIED_AFTER),
+            };
+        }
+        let first = match (held.take(), empties_at) {
+            (Some(held), _) => Some(held),
+            (None, None) => clock.block_on(jobs.recv()),
+            (None, Some(at)) => match clock.block_on(async { timeout_at(at, jobs.recv()).await }) {
+                Ok(first) => first,
+                Err(_) => continue,
+            },
+        };
+        let Some(first) = first else { break };
+        empties_at.get_or_insert_with(|| tokio::time::Instant::now() + EMPTIED_AFTER);
         let mut bytes = first.task.bytes();
         let mut group = vec![first];
         while group.len() < QUEUE {
@@ -146,6 +174,15 @@ fn run(path: &Path, connection: &Connection, mut jobs: mpsc::Receiver<Job>) {
         }
         commit(path, connection, group);
     }
+}
+
+/// Copies the write-ahead log back and empties it, if nobody reads it; another time if somebody does.
+fn empty_log(connection: &Connection) -> bool {
+    let emptied = schema::at_once(connection, |connection| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+    });
+    // A disk that is full now is told of by the next write.
+    emptied.is_ok_and(|busy| busy == 0)
 }
 
 /// Does all of a group in one transaction and answers each; a failure is everybody's.
