@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use super::archive;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, WrongUse};
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 
@@ -43,6 +43,11 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Outcome> {
     let Arguments { files, about, as_of } = arguments;
+    let now = Timestamp::now();
+    if let Some(as_of) = as_of.filter(|as_of| *as_of > now) {
+        // It would keep out all that is observed until then.
+        return Err(WrongUse(format!("--as-of {as_of} is still to come: it is {now} now")).into());
+    }
     let results = Some(match about {
         Some(About::Posts) => post::About::Posts,
         Some(About::Users) => post::About::Users,

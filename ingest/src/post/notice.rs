@@ -1,7 +1,8 @@
 //! Compliance notices as v1.1 streams and archives carry them.
 //!
 //! Source: X developer documentation, "Compliance firehose" and "Streaming message types":
-//! `{"delete":{"status":{"id","id_str","user_id",…},"timestamp_ms"}}`, `{"scrub_geo":{"user_id",
+//! `{"delete":{"status":{"id","id_str","user_id",…},"timestamp_ms"}}`, also `undelete`, `drop` and
+//! `undrop`, `{"scrub_geo":{"user_id",
 //! "up_to_status_id"}}`, `{"status_withheld":{"id","user_id",…}}`, `{"user_withheld":{"id",…}}`
 //! and `{"user_delete":{"id","timestamp_ms"}}` with its like. "Compliance streams" of v2 have
 //! `{"data":{"delete":{"tweet":{"id","author_id"},"event_at"}}}` and its like. "Batch compliance":
@@ -160,8 +161,11 @@ pub struct Notice {
 /// The notice that this line is, if it is one. One that can't be read is `Err` with what is
 /// missing.
 pub fn of(top: &Top<'_>) -> Option<Result<Notice, &'static str>> {
-    let kinds: [(Option<&RawValue>, &'static str, &'static str); 10] = [
+    let kinds: [(Option<&RawValue>, &'static str, &'static str); 13] = [
         (top.delete, "post", "delete"),
+        (top.undelete, "post", "undelete"),
+        (top.drop, "post", "drop"),
+        (top.undrop, "post", "undrop"),
         (top.scrub_geo, "user", "scrub_geo"),
         (top.status_withheld, "post", "withheld"),
         (top.user_withheld, "user", "withheld"),
@@ -187,7 +191,9 @@ fn read(
     let candidates: [&Scalar<'_>; 2] = match (&body.status, action) {
         (Some(Object(status)), _) => [&status.id_str, &status.id],
         // Only a status can be deleted here; favourites and the like are no posts of ours.
-        (None, "delete") if subject == "post" => return Err("it names no status"),
+        (None, "delete" | "undelete" | "drop" | "undrop") if subject == "post" => {
+            return Err("it names no status");
+        }
         (None, "scrub_geo") => [&body.user_id_str, &body.user_id],
         (None, _) => [&body.id_str, &body.id],
     };
@@ -235,6 +241,12 @@ mod tests {
                 r#"{"user_suspend":{"id":8,"timestamp_ms":1420070400123}}"#,
                 Some(Ok(("user", "suspend", 8, ms))),
             ),
+            (r#"{"drop":{"status":{"id":7}}}"#, Some(Ok(("post", "drop", 7, None)))),
+            (
+                r#"{"undrop":{"status":{"id":7},"timestamp_ms":"1420070400123"}}"#,
+                Some(Ok(("post", "undrop", 7, ms))),
+            ),
+            (r#"{"undelete":{"status":{"id":7}}}"#, Some(Ok(("post", "undelete", 7, None)))),
             (r#"{"delete":{"favorite":{"id":8}}}"#, Some(Err("it names no status"))),
             (r#"{"delete":[]}"#, Some(Err("its body is not an object"))),
             (r#"{"delete":{"status":["12"]}}"#, Some(Err("its body is not an object"))),

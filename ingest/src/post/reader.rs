@@ -249,7 +249,8 @@ impl Reader {
                 let latest = self.started + CLOCK_TOLERANCE;
                 let told = head.created_at.text().and_then(time::parse);
                 let passed = |time: &Timestamp| *time <= latest;
-                provenance.retrieved.filter(passed).or(told.filter(passed)).unwrap_or(created)
+                let times = [provenance.retrieved, told, Some(created), self.written];
+                times.into_iter().flatten().find(passed).unwrap_or(self.started)
             }
         };
         let name = Name::new(id, &payload);

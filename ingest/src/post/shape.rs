@@ -81,6 +81,12 @@ pub struct Top<'a> {
     #[serde(borrow)]
     pub delete: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub undelete: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub drop: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub undrop: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub scrub_geo: Option<&'a RawValue>,
     #[serde(borrow)]
     pub status_withheld: Option<&'a RawValue>,

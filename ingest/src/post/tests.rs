@@ -66,6 +66,8 @@ fn a_single_post_keeps_its_bytes() {
             "1600000000000000000",
             "2022-10-03T18:01:17Z",
         ),
+        // An id that says a time still to come.
+        (r#"{"data":{"id":"9000000000000000001","text":"x"}}"#, "9000000000000000001", WRITTEN),
         // A list of one.
         (
             r#"{"data":[{"created_at":"2022-10-03T17:57:11.000Z","id":"1600000000000000000",
