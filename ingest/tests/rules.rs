@@ -113,7 +113,7 @@ async fn what_x_says_it_has_not_done_is_no_success() {
     let one_was_there = r#"{"data":[{"id":7,"value":"a","tag":"x"}],
         "errors":[{"id":"1","value":"b","title":"DuplicateRule"}]}"#;
     for (answer, part) in [
-        (one_was_there, "the rule \"b\": DuplicateRule"),
+        (one_was_there, "1 of 2 rules are there already"),
         (r#"{"data":[{"id":"7","value":"a","tag":"x"}]}"#, "1 of 2 rules were not added"),
     ] {
         let api = answering(&mut tasks, [("200 OK", answer)]).await;
@@ -122,12 +122,26 @@ async fn what_x_says_it_has_not_done_is_no_success() {
         assert!(error.contains(part), "{error}");
         assert_eq!(done.add, [rule("a", "x")]);
     }
+    // It says how many, and not which.
+    let plan = Plan { delete: vec![present("1"), present("2")], ..Plan::default() };
+    let left = r#"{"data":[{"id":"2","value":"2"}]}"#;
+    let api = answering(&mut tasks, [("200 OK", not_all), ("200 OK", left)]).await;
+    let mut done = Plan::default();
+    plan.carry_out(&api, &mut done).await.unwrap_err();
+    assert_eq!(done.delete, [present("1")]);
     // Between the end of the old one and the beginning of the new one it ended.
     let plan = Plan { retag: vec![(present("1"), rule("1", "new"))], ..Plan::default() };
     let api = answering(&mut tasks, [("200 OK", "{}"), ("503 Service Unavailable", "")]).await;
     let mut done = Plan::default();
     plan.carry_out(&api, &mut done).await.unwrap_err();
     assert_eq!((&*done.delete, done.retag.len()), (&[present("1")][..], 0));
+    // It is not left so where that passes.
+    let added = r#"{"data":[{"id":"7","value":"1","tag":"new"}]}"#;
+    let answers = [("200 OK", "{}"), ("503 Service Unavailable", ""), ("201 Created", added)];
+    let api = answering(&mut tasks, answers).await;
+    let mut done = Plan::default();
+    plan.carry_out(&api, &mut done).await.unwrap();
+    assert_eq!((done.delete.len(), &done.retag), (0, &plan.retag));
 }
 
 #[tokio::test]

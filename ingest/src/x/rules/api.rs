@@ -79,6 +79,13 @@ pub enum RulesError {
     },
 }
 
+impl RulesError {
+    /// Whether the same may be taken a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Refused { status: 500.., .. })
+    }
+}
+
 fn advice(status: u16, wait: Option<u64>) -> String {
     match (status, wait) {
         (401, _) => "; check x.bearer_token, and the app in X's console".to_owned(),
@@ -228,10 +235,17 @@ impl Api {
             if !dry_run {
                 done.extend(taken);
             }
-            let refused = answer.errors.iter().filter_map(refusal);
-            let refused: Vec<_> = refused.collect();
+            // One that came there meanwhile is no fault of the configuration.
+            let duplicates = answer.errors.iter().filter(|error| error["title"] == "DuplicateRule");
+            let duplicates = duplicates.count();
+            let refused = answer.errors.iter().filter(|error| error["title"] != "DuplicateRule");
+            let refused: Vec<_> = refused.filter_map(refusal).collect();
             if !refused.is_empty() {
                 return Err(RulesError::Invalid(refused));
+            }
+            if duplicates > 0 {
+                let (left, of, what) = (duplicates as u64, some.len(), "are there already");
+                return Err(RulesError::Left { left, of, what });
             }
             reply.read("new rules")?;
             if left > 0 && !dry_run {
@@ -251,11 +265,14 @@ impl Api {
         for some in rules.chunks(AT_ONCE) {
             let ids: Vec<&str> = some.iter().map(|rule| rule.id.as_str()).collect();
             let asking = self.client.post(self.endpoint.clone());
-            let reply = self.ask(asking.json(&json!({ "delete": { "ids": ids } }))).await?;
-            let answer = reply.read("the end of rules")?;
-            if let Some(left) = answer.meta.summary.not_deleted.id() {
-                let what = "were not deleted";
-                return Err(RulesError::Left { left, of: some.len(), what });
+            let asked = self.ask(asking.json(&json!({ "delete": { "ids": ids } }))).await;
+            if let Err(error) = asked.and_then(|reply| reply.deleted(some.len())) {
+                // It may have deleted some all the same, and does not say which.
+                if let Ok(there) = self.list().await {
+                    let gone = some.iter().filter(|rule| !there.iter().any(|o| o.id == rule.id));
+                    done.extend(gone.cloned());
+                }
+                return Err(error);
             }
             done.extend_from_slice(some);
         }
@@ -294,6 +311,14 @@ impl Given<'_> {
 }
 
 impl Reply {
+    /// Whether all of so many rules were deleted.
+    fn deleted(&self, of: usize) -> Result<(), RulesError> {
+        let answer = self.read("the end of rules")?;
+        let what = "were not deleted";
+        let left = answer.meta.summary.not_deleted.id();
+        left.map_or(Ok(()), |left| Err(RulesError::Left { left, of, what }))
+    }
+
     /// The answer, if it is yes. A no can come under 200 too: X's emulator says so that it does not
     /// delete.
     fn read(&self, what: &'static str) -> Result<Answer<'_>, RulesError> {

@@ -4,10 +4,23 @@
 mod api;
 mod check;
 
+use std::time::Duration;
+
+use bowerbird_stream::retry::{RetryPolicy, Verdict, retry};
 use serde::Serialize;
 
 pub use api::{Api, RulesError};
 pub use check::{check, doubts};
+
+/// How often it is tried to add a rule again whose former tag is gone.
+const RETAGGING: RetryPolicy = RetryPolicy {
+    initial: Duration::from_millis(250),
+    max: Duration::from_secs(5),
+    multiplier: 2.0,
+    jitter: 0.3,
+    max_attempts: Some(4),
+    max_elapsed: None,
+};
 
 /// A rule as it is declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,7 +109,14 @@ impl Plan {
         api.add(&self.add, false, &mut done.add).await?;
         for (old, new) in &self.retag {
             api.delete(std::slice::from_ref(old), &mut done.delete).await?;
-            api.add(std::slice::from_ref(new), false, &mut Vec::new()).await?;
+            // X takes no second rule of the same value, so that it is away for a moment: not longer
+            // than it must be.
+            let add = async || api.add(std::slice::from_ref(new), false, &mut Vec::new()).await;
+            let judge = |error: &RulesError| match error.is_transient() {
+                true => Verdict::Again { after: None },
+                false => Verdict::GiveUp,
+            };
+            retry(&RETAGGING, judge, |_, _| {}, add).await?;
             done.delete.pop();
             done.retag.push((old.clone(), new.clone()));
         }
