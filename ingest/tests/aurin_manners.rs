@@ -77,6 +77,25 @@ async fn what_a_server_says_and_gives_decides_whether_a_poll_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_last_page_of_refused_features_is_no_repetition() {
+    // Of 700 and 300 features: the last page alone, a part of it, and the last two and a half.
+    for keyless in [100, 2, 250] {
+        let test = TestLog::new().await;
+        let sim = Config { features: FEATURES, keyless, ..Config::default() };
+        let sim = serve(sim).await.unwrap();
+        let config = AurinConfig { page_size: 100, ..config(&sim.url()) };
+        let summary = poll(&test, config).await;
+        for report in summary.polls.values() {
+            assert_eq!(report.outcome, Outcome::Complete, "{keyless}: {report:?}");
+            assert_eq!(report.dead_letters, keyless as u64, "{report:?}");
+            assert_eq!(Some(report.received), report.matched);
+        }
+        assert_eq!(test.records(topic::DEAD_LETTERS).await.len(), 2 * keyless);
+        sim.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_moves_between_pages_does_not_vanish() {
     let test = TestLog::new().await;
     let first_only = |url: &str| {

@@ -199,10 +199,12 @@ impl<'a, L: EventLog> Poll<'a, L> {
             return true;
         }
         self.report.pages += 1;
+        let place = self.report.received - given.features;
         self.seams.push((self.report.received - 1, self.last_id.take()));
         self.barren = if given.new == 0 { self.barren + 1 } else { 0 };
         let enough = match self.report.matched {
-            Some(matched) => self.report.received >= matched,
+            // What is refused is new to nobody: the pages up to the number may hold nothing else.
+            Some(matched) => place >= matched,
             None => self.barren >= BARREN_PAGES,
         };
         let same = self.last_page.replace(given.digest) == Some(given.digest);

@@ -34,6 +34,9 @@ pub struct Config {
     pub large: Option<(usize, usize)>,
     /// The feature at this place of each data set lies nowhere on Earth.
     pub astray: Option<usize>,
+    /// The last so many features of each data set have no key, and an id that is made anew for each
+    /// answer.
+    pub keyless: usize,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -65,6 +68,7 @@ impl Default for Config {
             moves: false,
             large: None,
             astray: None,
+            keyless: 0,
         }
     }
 }

@@ -99,6 +99,7 @@ pub struct Dataset {
     pub type_name: String,
     pub title: &'static str,
     pub summary: &'static str,
+    pub id_property: &'static str,
     columns: &'static [(&'static str, Column)],
     pub features: Vec<Value>,
 }
@@ -113,6 +114,7 @@ pub fn make(seed: u64, features: u32) -> Vec<Dataset> {
             type_name: kind.type_name.to_owned(),
             title: kind.title,
             summary: kind.summary,
+            id_property: kind.id_property,
             columns: kind.columns,
             features: (0..count).map(|number| feature::make(&kind, seed, number)).collect(),
         })

@@ -47,6 +47,8 @@ struct Sim {
     served: Arc<AtomicU64>,
     /// How often it was asked how many features there are.
     counted: AtomicUsize,
+    /// How many ids it has made up.
+    made_up: AtomicUsize,
 }
 
 /// Starts the sample WFS; it answers at `/wfs`.
@@ -61,6 +63,7 @@ pub async fn serve(config: Config) -> Result<Running, SimError> {
         faults: Mutex::new(config.faults.iter().copied().collect()),
         served: Arc::clone(&served),
         counted: AtomicUsize::new(0),
+        made_up: AtomicUsize::new(0),
         config,
     };
     let router = Router::new().route("/wfs", get(answer)).with_state(Arc::new(sim));
@@ -156,6 +159,12 @@ impl Sim {
             && let Some(feature) = given.get_mut(at)
         {
             feature["geometry"] = json!({"type": "Point", "coordinates": [9e6, -4e6]});
+        }
+        let keyed = dataset.features.len() - self.config.keyless.min(dataset.features.len());
+        for feature in given.iter_mut().skip(keyed.saturating_sub(from)) {
+            let fid = self.made_up.fetch_add(1, Ordering::Relaxed);
+            feature["id"] = json!(format!("{}.fid-{fid:x}", dataset.local_name()));
+            feature["properties"][dataset.id_property] = Value::Null;
         }
         if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
             given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
