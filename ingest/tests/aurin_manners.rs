@@ -96,6 +96,39 @@ async fn a_last_page_of_refused_features_is_no_repetition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_gives_all_at_once_need_not_page() {
+    let test = TestLog::new().await;
+    let by = |url: &str, page_size| AurinConfig { page_size, ..config(url) };
+    for (features, keyless, hits, outcome, published, vanished) in [
+        (FEATURES, 0, Hits::Right, Outcome::Complete, 1_000, 0),
+        // What it does not give has vanished, as with any other.
+        (FEATURES - 10, 0, Hits::Right, Outcome::Complete, 0, 10),
+        (FEATURES - 10, 3, Hits::Right, Outcome::Complete, 0, 0),
+        // Its number does not agree with what it gives, or it names none.
+        (FEATURES - 20, 0, Hits::Capped(200), Outcome::Incomplete, 0, 0),
+        (FEATURES - 20, 0, Hits::Unknown, Outcome::Incomplete, 0, 0),
+    ] {
+        let sim = Config { features, keyless, hits, pages: false, ..Config::default() };
+        let sim = serve(sim).await.unwrap();
+        let summary = poll(&test, by(&sim.url(), 1_000)).await;
+        for report in summary.polls.values() {
+            assert_eq!(report.outcome, outcome, "{report:?}");
+            assert_eq!(report.dead_letters, keyless as u64, "once: {report:?}");
+        }
+        let gone: u64 = summary.polls.values().map(|poll| poll.vanished).sum();
+        assert_eq!((summary.published, gone), (published, vanished), "{summary:?}");
+        sim.shutdown().await;
+    }
+    // A number that is as large as a page proves nothing where the next one has others.
+    let test = TestLog::new().await;
+    let capped = Config { features: FEATURES, hits: Hits::Capped(300), ..Config::default() };
+    let sim = serve(capped).await.unwrap();
+    let summary = poll(&test, by(&sim.url(), 300)).await;
+    assert_eq!(summary.published, u64::from(FEATURES));
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_moves_between_pages_does_not_vanish() {
     let test = TestLog::new().await;
     let first_only = |url: &str| {

@@ -3,7 +3,8 @@
 //! A poll asks whether the type is there, whether it has the key, and how many features, then for
 //! pages sorted by that key, each beginning where the features received so far end: servers give
 //! fewer than they are asked for without a word. It goes on until a page is empty, whatever number
-//! the server named. Pages are cut into features while they arrive, and what differs from what the
+//! the server named, or has nothing but what came before: a server that does not page gives all at
+//! once, or never. Pages are cut into features while they arrive, and what differs from what the
 //! log has is published. At the end the distinct ids are compared with the number that there should
 //! be, asked for once more. What a whole poll did not have is published as vanished; and the poll is
 //! a fact in the journal, whole or not.

@@ -63,7 +63,17 @@ pub struct Poll<'a, L> {
 struct Given {
     features: u64,
     new: u64,
+    /// Features that a page before had too.
+    again: u64,
     digest: u128,
+}
+
+/// What a page that does not count leaves as it was: one that broke, or came again.
+#[derive(Clone, Debug)]
+struct Counts {
+    received: u64,
+    dead_letters: u64,
+    again: Option<String>,
 }
 
 /// Of the server's, and of the log's, what went wrong.
@@ -172,7 +182,12 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let mut refused = None;
         loop {
             let is_first = self.report.received == 0;
+            let before = self.counts();
             match self.page().await? {
+                Ok(given) if self.comes_again(given, &before) => {
+                    self.undo(before);
+                    break;
+                }
                 Ok(given) if self.ends(given) => break,
                 Ok(_) => {}
                 // Only before anything was taken can the pages have another shape.
@@ -190,6 +205,24 @@ impl<'a, L: EventLog> Poll<'a, L> {
         }
         let again = self.wfs.hits(&self.dataset.type_name);
         Ok(self.outbox.meanwhile(again).await?.map(|after| self.signs.hits_after = after))
+    }
+
+    fn counts(&self) -> Counts {
+        let PollReport { received, dead_letters, .. } = self.report;
+        Counts { received, dead_letters, again: self.signs.again.clone() }
+    }
+
+    fn undo(&mut self, before: Counts) {
+        let Counts { received, dead_letters, again } = before;
+        (self.report.received, self.report.dead_letters) = (received, dead_letters);
+        self.signs.again = again;
+    }
+
+    /// Whether a page is what a server that does not page gives when it has given all: nothing but
+    /// what it gave before, and that was as many as there are.
+    fn comes_again(&self, given: Given, before: &Counts) -> bool {
+        let settled = self.report.distinct + before.dead_letters;
+        given.new == 0 && given.again > 0 && self.report.matched == Some(settled)
     }
 
     /// Whether a page is the last. The number that the server named does not end them: it may be
@@ -215,7 +248,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
     /// One page, asked for again when it breaks in the middle.
     async fn page(&mut self) -> Asked<Given> {
         let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
-        let (received, dead_letters) = (self.report.received, self.report.dead_letters);
+        let before = self.counts();
         let mut attempt = 1;
         // What an attempt that broke gave is new to this page, and to none after it.
         let mut new = 0;
@@ -224,7 +257,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
                 &dataset.type_name,
                 &dataset.id_property,
                 shape,
-                received,
+                before.received,
                 wfs.page_size(),
             );
             let page = match self.outbox.meanwhile(asking).await? {
@@ -238,8 +271,8 @@ impl<'a, L: EventLog> Poll<'a, L> {
                     tracing::warn!(%fault, dataset = dataset.type_name, "page broken, asking again");
                     self.outbox.meanwhile(tokio::time::sleep(wfs.wait(attempt))).await?;
                     // From its beginning: what it gave is known now, and not published twice.
-                    (self.report.received, self.report.dead_letters) = (received, dead_letters);
-                    (self.signs.again, new) = (None, given.new);
+                    self.undo(before.clone());
+                    new = given.new;
                     attempt += 1;
                 }
                 Err(fault) => return Ok(Err(fault)),
@@ -310,6 +343,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             }
             Seen::Again if *comes_again > 0 => *comes_again -= 1,
             Seen::Again => {
+                given.again += 1;
                 self.signs.again.get_or_insert_with(|| feature.id.clone());
             }
             Seen::Shared => {
