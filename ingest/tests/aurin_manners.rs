@@ -129,6 +129,45 @@ async fn a_server_that_gives_all_at_once_need_not_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_page_is_no_end_where_nothing_else_tells_it() {
+    let unknown = || Config { features: FEATURES, hits: Hits::Unknown, ..Config::default() };
+    let empty = |pages: usize| [vec![Fault::None], vec![Fault::Empty; pages]].concat();
+    for (sim, outcomes, part) in [
+        // Asked again it gives the rest.
+        (Config { faults: empty(1), ..unknown() }, [Outcome::Complete; 2], ""),
+        (Config { faults: empty(2), ..unknown() }, [Outcome::Complete; 2], ""),
+        // It gives not even the last one again; of the other data set it gives all.
+        (
+            Config { faults: empty(4), ..unknown() },
+            [Outcome::Incomplete, Outcome::Complete],
+            "no more, when asked again",
+        ),
+        (
+            Config { ends_at: Some(150), ..unknown() },
+            [Outcome::Incomplete; 2],
+            "an empty page where there is more",
+        ),
+    ] {
+        let manners = format!("{sim:?}");
+        let test = TestLog::new().await;
+        let whole = serve(Config { features: FEATURES, ..Config::default() }).await.unwrap();
+        poll(&test, config(&whole.url())).await;
+        let sim = serve(sim).await.unwrap();
+        let config = config(&sim.url());
+        let summary = poll(&test, config.clone()).await;
+        for (dataset, outcome) in config.datasets.iter().zip(outcomes) {
+            let report = &summary.polls[&dataset.type_name];
+            assert_eq!((report.outcome, report.vanished), (outcome, 0), "{manners}: {report:?}");
+            let reason = report.reason.clone().unwrap_or_default();
+            assert_eq!(outcome == Outcome::Complete, reason.is_empty(), "{manners}: {reason}");
+            assert!(reason.is_empty() || reason.contains(part), "{manners}: {reason}");
+        }
+        sim.shutdown().await;
+        whole.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_moves_between_pages_does_not_vanish() {
     let test = TestLog::new().await;
     let first_only = |url: &str| {

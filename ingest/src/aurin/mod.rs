@@ -6,7 +6,8 @@
 //! the server named, or has nothing but what came before: a server that does not page gives all at
 //! once, or never. Pages are cut into features while they arrive, and what differs from what the
 //! log has is published. At the end the distinct ids are compared with the number that there should
-//! be, asked for once more. What a whole poll did not have is published as vanished; and the poll is
+//! be, asked for once more; where the server names none, the last feature has to come alone when it is
+//! asked for again. What a whole poll did not have is published as vanished; and the poll is
 //! a fact in the journal, whole or not.
 
 pub(crate) mod axes;
@@ -20,6 +21,7 @@ pub mod scan;
 mod schedule;
 mod service;
 mod shape;
+mod there;
 mod wfs;
 pub mod xml;
 

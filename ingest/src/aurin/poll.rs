@@ -19,8 +19,8 @@ use super::memory::{Known, Seen};
 use super::report::{BEGUN, Outcome, POLLED, PollReport, Signs, judge};
 use super::scan::Cut;
 use super::shape::Shape;
+use super::there;
 use super::wfs::{Page, Wfs};
-use super::xml::{Column, FeatureType};
 use crate::metrics as names;
 use crate::outbox::Outbox;
 use crate::post::Refusal;
@@ -165,12 +165,8 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let (wfs, dataset) = (self.wfs, self.dataset);
         let asking = async {
             let capabilities = wfs.capabilities().await?;
-            let of_name = |one: &&FeatureType| one.name == dataset.type_name;
-            let Some(there) = capabilities.types.iter().find(of_name) else {
-                let names = capabilities.types.iter().map(|one| one.name.as_str());
-                return Err(missing_type(&dataset.type_name, names));
-            };
-            has_key(dataset, &wfs.columns(&dataset.type_name).await?)?;
+            let there = there::of_name(&capabilities.types, &dataset.type_name)?;
+            there::has_key(dataset, &wfs.columns(&dataset.type_name).await?)?;
             Ok((there.bounds(), wfs.hits(&dataset.type_name).await?))
         };
         match self.outbox.meanwhile(asking).await? {
@@ -179,7 +175,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
             }
             Err(fault) => return Ok(Err(fault)),
         }
-        let mut refused = None;
+        let (mut refused, mut doubted) = (None, false);
         loop {
             let is_first = self.report.received == 0;
             let before = self.counts();
@@ -188,7 +184,19 @@ impl<'a, L: EventLog> Poll<'a, L> {
                     self.undo(before);
                     break;
                 }
-                Ok(given) if self.ends(given) => break,
+                Ok(given) if self.ends(given) => {
+                    if given.features > 0 || self.report.matched.is_some() {
+                        break;
+                    }
+                    // Nothing else tells that this was the end.
+                    match self.is_end().await? {
+                        Err(_) if !std::mem::replace(&mut doubted, true) => {}
+                        end => {
+                            self.signs.unproven = end.err();
+                            break;
+                        }
+                    }
+                }
                 Ok(_) => {}
                 // Only before anything was taken can the pages have another shape.
                 Err(fault) if is_first && self.report.received == 0 => {
@@ -328,6 +336,7 @@ impl<'a, L: EventLog> Poll<'a, L> {
                 Err(fault) if self.upright && axes::tells(position, self.bounds) => {
                     let refusal = Refusal { reason: feature::REFUSED, error: fault.to_string() };
                     self.refuse(&refusal, bytes, None, given);
+                    self.last_id = Some(feature.id);
                     return Ok(());
                 }
                 Err(fault) => return Err(fault),
@@ -393,6 +402,19 @@ impl<'a, L: EventLog> Poll<'a, L> {
         given.digest = given.digest.rotate_left(1) ^ hash;
     }
 
+    /// Whether the last feature is still the last of all: asked for once more, it comes alone. An empty
+    /// page may be one that the server failed to fill. The inner error says so, for people.
+    async fn is_end(&mut self) -> Result<Result<(), String>, Unpublished> {
+        let Some((place, id)) = self.seams.last().cloned() else { return Ok(Ok(())) };
+        let asking = there::found_at(self.wfs, self.dataset, self.shape, place, 2);
+        Ok(match self.outbox.meanwhile(asking).await? {
+            Ok((1, found)) if found == id => Ok(()),
+            Ok((2.., _)) => Err("it gives an empty page where there is more".to_owned()),
+            Ok(_) => Err("it gives no more, when asked again, what it gave last".to_owned()),
+            Err(fault) => Err(fault.to_string()),
+        })
+    }
+
     /// Whether what ended each page still stands where it stood. When one feature goes and another
     /// comes during a poll, the numbers are right, and what moved from one page to the one before
     /// was in neither. The inner error says so, for people.
@@ -401,9 +423,9 @@ impl<'a, L: EventLog> Poll<'a, L> {
         self.seams.pop();
         for (place, id) in std::mem::take(&mut self.seams) {
             let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
-            let asking = first_of(wfs, dataset, shape, place);
+            let asking = there::found_at(wfs, dataset, shape, place, 1);
             let reason = match self.outbox.meanwhile(asking).await? {
-                Ok(found) if found == id => continue,
+                Ok((_, found)) if found == id => continue,
                 Ok(_) => format!(
                     "the data changed during the poll: another feature stands at {place} than the \
                      one that ended a page there"
@@ -447,60 +469,8 @@ impl<'a, L: EventLog> Poll<'a, L> {
     }
 }
 
-/// The id of the feature at a place, if there is one that has an id.
-async fn first_of(
-    wfs: &Wfs,
-    dataset: &DatasetConfig,
-    shape: Shape,
-    place: u64,
-) -> Result<Option<String>, Fault> {
-    let mut page = wfs.page(&dataset.type_name, &dataset.id_property, shape, place, 1).await?;
-    let mut first = None;
-    while let Some(features) = page.next().await? {
-        first = first.or(features.into_iter().next());
-    }
-    let Some(Cut::Feature(bytes)) = first else { return Ok(None) };
-    Ok(feature::read(bytes, &dataset.id_property).ok().map(|one| one.id))
-}
-
 fn too_large(length: u64) -> Refusal {
     let error =
         format!("it has {length} bytes, too many to be read; only its beginning is kept here");
     Refusal { reason: "feature-too-large", error }
-}
-
-fn missing_type<'a>(type_name: &str, there: impl Iterator<Item = &'a str>) -> Fault {
-    let local = |name: &'a str| name.rsplit(':').next().unwrap_or(name);
-    let wanted = type_name.rsplit(':').next().unwrap_or(type_name);
-    let nearest = there.into_iter().find(|name| local(name).eq_ignore_ascii_case(wanted));
-    let nearest = nearest.map(|name| format!(" (it has {name})")).unwrap_or_default();
-    Fault::MissingType { type_name: type_name.to_owned(), nearest }
-}
-
-/// Whether the type has the property that is the key.
-fn has_key(dataset: &DatasetConfig, columns: &[Column]) -> Result<(), Fault> {
-    if columns.iter().any(|column| column.name == dataset.id_property) {
-        return Ok(());
-    }
-    let there: Vec<&str> = columns
-        .iter()
-        .filter(|column| !column.is_geometry())
-        .map(|column| column.name.as_str())
-        .collect();
-    Err(Fault::MissingProperty {
-        type_name: dataset.type_name.clone(),
-        property: dataset.id_property.clone(),
-        there: there.join(", "),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_type_names_the_nearest() {
-        let fault = missing_type("x:Income", ["a:b", "y:income"].into_iter());
-        assert!(fault.to_string().contains("(it has y:income)"), "{fault}");
-    }
 }

@@ -14,7 +14,8 @@ pub(crate) const POLLED: &str = "poll.finished";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every feature that the server says it has was received.
+    /// Every feature that the server says it has was received; of one that does not say how many
+    /// there are, all up to one after which, asked for again, nothing comes.
     Complete,
     /// The pages ended, but it can't be said that they were all.
     Incomplete,
@@ -109,6 +110,8 @@ pub struct Signs {
     pub again: Option<String>,
     /// The server gave the same page for another place, or went on past any end.
     pub stuck: bool,
+    /// Why an empty page need not be the end, where the server does not say how many there are.
+    pub unproven: Option<String>,
     /// The number of hits before the pages.
     pub hits_before: Option<u64>,
     /// The number of hits after them.
@@ -139,6 +142,11 @@ pub fn judge(report: &PollReport, signs: &Signs, id_property: &str) -> (Outcome,
         format!(
             "{of}, {repeated} of them twice (such as {id:?}): the data changed during the poll, \
              or the server has no lasting order by {id_property}"
+        )
+    } else if let Some(why) = &signs.unproven {
+        format!(
+            "{of}, and the server does not say how many there are; nothing tells that these are \
+             all: {why}"
         )
     } else {
         match (signs.hits_before, signs.hits_after) {
@@ -210,6 +218,14 @@ mod tests {
             ),
             (None, 5, 4, 0, Signs { again: id(), ..plain.clone() }, "changed during the poll"),
             (None, 9, 4, 0, Signs { stuck: true, ..plain.clone() }, "does not page"),
+            (
+                None,
+                5,
+                5,
+                0,
+                Signs { unproven: Some("more".into()), ..plain.clone() },
+                "5 features, and the server does not say",
+            ),
             (Some(5), 5, 5, 0, hits(5, 6), "5 features when it began, 6 when"),
             (Some(5), 4, 4, 0, plain.clone(), "says 5 features and gives 4"),
             (Some(5), 6, 6, 0, plain.clone(), "says 5 features and gives 6"),

@@ -37,6 +37,8 @@ pub struct Config {
     /// The last so many features of each data set have no key, and an id that is made anew for each
     /// answer.
     pub keyless: usize,
+    /// Pages that begin here or later are empty, whatever there is.
+    pub ends_at: Option<usize>,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -69,6 +71,7 @@ impl Default for Config {
             large: None,
             astray: None,
             keyless: 0,
+            ends_at: None,
         }
     }
 }
@@ -84,6 +87,8 @@ pub enum Fault {
     ExceptionInBody,
     /// It ends in the middle.
     Truncated,
+    /// It has no features.
+    Empty,
     /// It is a page for people.
     HtmlPage,
     /// 503.

@@ -149,6 +149,9 @@ impl Sim {
         let newcomer = newcomer.map(|last| renamed(last, &dataset.type_name));
         let features = features.into_iter().skip(usize::from(moved)).chain(newcomer.as_ref());
         let mut given: Vec<Value> = features.skip(from).take(capped).cloned().collect();
+        if fault == Fault::Empty || self.config.ends_at.is_some_and(|end| from >= end) {
+            given.clear();
+        }
         let on_page = |place: usize| place.checked_sub(from);
         if let Some((place, bytes)) = self.config.large
             && let Some(feature) = on_page(place).and_then(|at| given.get_mut(at))
@@ -181,7 +184,7 @@ impl Sim {
         })
         .to_string();
         Ok(match fault {
-            Fault::None => {
+            Fault::None | Fault::Empty => {
                 self.served.fetch_add(given.len() as u64, Ordering::Relaxed);
                 json_response(body)
             }
