@@ -352,6 +352,38 @@ async fn a_feature_that_lies_nowhere_is_a_dead_letter_once_the_axes_are_known() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_feature_that_lies_anywhere_tells_the_axes() {
+    // The first in the middle of the first page, at the begin of the second, in the middle of it, and
+    // none in the second data set.
+    for placeless in [50, 150, 170, 300] {
+        let test = TestLog::new().await;
+        let sim =
+            Config { features: FEATURES, latitude_first: true, placeless, ..Config::default() };
+        let sim = serve(sim).await.unwrap();
+        for published in [u64::from(FEATURES), 0] {
+            let summary = poll(&test, config(&sim.url())).await;
+            assert_eq!(summary.published, published, "{placeless}");
+            for report in summary.polls.values() {
+                assert_eq!(report.outcome, Outcome::Complete, "{placeless}: {report:?}");
+                assert_eq!(Some(report.received), report.matched, "{placeless}");
+            }
+        }
+        let events = test.events(topic::FEATURES).await;
+        assert_eq!(events.len(), FEATURES as usize);
+        let (mut somewhere, mut nowhere) = (0, 0);
+        for event in events {
+            let feature: Value = serde_json::from_slice(&event.value.unwrap()).unwrap();
+            match feature["geometry"]["coordinates"][0][0][0][0].as_f64() {
+                Some(longitude) => somewhere += usize::from(longitude > 100.0),
+                None => nowhere += 1,
+            }
+        }
+        assert_eq!((somewhere, nowhere), (FEATURES as usize - 2 * placeless, 2 * placeless));
+        sim.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_poll_publishes_what_a_killed_one_has_not() {
     let test = Arc::new(TestLog::new().await);
     let all = 700;

@@ -48,6 +48,8 @@ pub struct Poll<'a, L> {
     bounds: Option<Bounds>,
     /// A position has told that longitude comes first.
     upright: bool,
+    /// A feature that has a position was taken.
+    placed: bool,
     shape: Shape,
     /// Of the last page: what it held. The same again means that the server does not page.
     last_page: Option<u128>,
@@ -90,13 +92,13 @@ impl<'a, L: EventLog> Poll<'a, L> {
         let signs = Signs { known: known.count(), ..Signs::default() };
         let report = PollReport::new(dataset, known.begin(Timestamp::now()));
         let terms = feature::terms(&dataset.licence, &dataset.attribution);
-        let (bounds, upright, shape) = (None, false, Shape::default());
+        let (bounds, upright, placed, shape) = (None, false, false, Shape::default());
         let (last_page, barren, begun) = (None, 0, false);
         let (last_id, seams) = (None, Vec::new());
         #[rustfmt::skip]
         let poll = Self {
-            wfs, dataset, known, outbox, report, begun, signs, terms, bounds, upright, shape, last_page,
-            barren, last_id, seams,
+            wfs, dataset, known, outbox, report, begun, signs, terms, bounds, upright, placed, shape,
+            last_page, barren, last_id, seams,
         };
         poll
     }
@@ -175,40 +177,30 @@ impl<'a, L: EventLog> Poll<'a, L> {
             }
             Err(fault) => return Ok(Err(fault)),
         }
-        let (mut refused, mut doubted) = (None, false);
+        let mut doubted = false;
         loop {
-            let is_first = self.report.received == 0;
             let before = self.counts();
-            match self.page().await? {
-                Ok(given) if self.comes_again(given, &before) => {
-                    self.undo(before);
+            let given = match self.page().await? {
+                Ok(given) => given,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            if self.comes_again(given, &before) {
+                self.undo(before);
+                break;
+            }
+            if !self.ends(given) {
+                continue;
+            }
+            if given.features > 0 || self.report.matched.is_some() {
+                break;
+            }
+            // Nothing else tells that this was the end.
+            match self.is_end().await? {
+                Err(_) if !std::mem::replace(&mut doubted, true) => {}
+                end => {
+                    self.signs.unproven = end.err();
                     break;
                 }
-                Ok(given) if self.ends(given) => {
-                    if given.features > 0 || self.report.matched.is_some() {
-                        break;
-                    }
-                    // Nothing else tells that this was the end.
-                    match self.is_end().await? {
-                        Err(_) if !std::mem::replace(&mut doubted, true) => {}
-                        end => {
-                            self.signs.unproven = end.err();
-                            break;
-                        }
-                    }
-                }
-                Ok(_) => {}
-                // Only before anything was taken can the pages have another shape.
-                Err(fault) if is_first && self.report.received == 0 => {
-                    let Some(shape) = self.shape.instead(&fault) else {
-                        // The first refusal says more than that of the last attempt.
-                        return Ok(Err(refused.unwrap_or(fault)));
-                    };
-                    tracing::debug!(%fault, ?shape, "asking the wfs for other pages");
-                    self.shape = shape;
-                    refused.get_or_insert(fault);
-                }
-                Err(fault) => return Ok(Err(fault)),
             }
         }
         let again = self.wfs.hits(&self.dataset.type_name);
@@ -253,38 +245,44 @@ impl<'a, L: EventLog> Poll<'a, L> {
         self.signs.stuck
     }
 
-    /// One page, asked for again when it breaks in the middle.
+    /// One page, asked for again when it breaks in the middle, and in another shape where that helps.
     async fn page(&mut self) -> Asked<Given> {
-        let (wfs, dataset, shape) = (self.wfs, self.dataset, self.shape);
+        let (wfs, dataset) = (self.wfs, self.dataset);
         let before = self.counts();
-        let mut attempt = 1;
+        let (mut attempt, mut refused) = (1, None);
         // What an attempt that broke gave is new to this page, and to none after it.
         let mut new = 0;
         loop {
-            let asking = wfs.page(
-                &dataset.type_name,
-                &dataset.id_property,
-                shape,
-                before.received,
-                wfs.page_size(),
-            );
-            let page = match self.outbox.meanwhile(asking).await? {
-                Ok(page) => page,
-                Err(fault) => return Ok(Err(fault)),
-            };
             let mut given = Given { new, ..Given::default() };
-            match self.features_of(page, &mut given).await? {
-                Ok(()) => return Ok(Ok(given)),
-                Err(fault) if fault.is_transient() && attempt < PAGE_ATTEMPTS => {
-                    tracing::warn!(%fault, dataset = dataset.type_name, "page broken, asking again");
-                    self.outbox.meanwhile(tokio::time::sleep(wfs.wait(attempt))).await?;
-                    // From its beginning: what it gave is known now, and not published twice.
-                    self.undo(before.clone());
-                    new = given.new;
-                    attempt += 1;
-                }
-                Err(fault) => return Ok(Err(fault)),
+            let (type_name, key) = (&dataset.type_name, &dataset.id_property);
+            let asking = wfs.page(type_name, key, self.shape, before.received, wfs.page_size());
+            let (asked, came) = match self.outbox.meanwhile(asking).await? {
+                Ok(page) => (true, self.features_of(page, &mut given).await?),
+                Err(fault) => (false, Err(fault)),
+            };
+            let Err(fault) = came else { return Ok(Ok(given)) };
+            if asked && fault.is_transient() && attempt < PAGE_ATTEMPTS {
+                tracing::warn!(%fault, dataset = dataset.type_name, "page broken, asking again");
+                self.outbox.meanwhile(tokio::time::sleep(wfs.wait(attempt))).await?;
+                attempt += 1;
+            } else {
+                // Only before anything was taken can the pages have another shape; but what has no
+                // position is the same in any order of axes.
+                let is_same =
+                    !self.placed && (refused.is_some() || matches!(fault, Fault::Axes(_)));
+                let is_free = self.report.received == 0 || is_same;
+                let shape = self.shape.instead(&fault).filter(|_| is_free);
+                let Some(shape) = shape else {
+                    // The first refusal says more than that of the last attempt.
+                    return Ok(Err(refused.unwrap_or(fault)));
+                };
+                tracing::debug!(%fault, ?shape, "asking the wfs for other pages");
+                (self.shape, attempt) = (shape, 1);
+                refused.get_or_insert(fault);
             }
+            // From its beginning: what it gave is known now, and not published twice.
+            self.undo(before.clone());
+            new = given.new;
         }
     }
 
@@ -331,7 +329,10 @@ impl<'a, L: EventLog> Poll<'a, L> {
         };
         if let Some(position) = feature.position {
             match axes::check(position, self.bounds) {
-                Ok(()) => self.upright |= axes::tells(position, self.bounds),
+                Ok(()) => {
+                    self.placed = true;
+                    self.upright |= axes::tells(position, self.bounds);
+                }
                 // Not the server has it wrong, but this feature: no order of axes makes it right.
                 Err(fault) if self.upright && axes::tells(position, self.bounds) => {
                     let refusal = Refusal { reason: feature::REFUSED, error: fault.to_string() };

@@ -39,6 +39,8 @@ pub struct Config {
     pub keyless: usize,
     /// Pages that begin here or later are empty, whatever there is.
     pub ends_at: Option<usize>,
+    /// The first so many features of each data set have no geometry.
+    pub placeless: usize,
 }
 
 /// What a WFS says of how many features there are, in hits and pages.
@@ -72,6 +74,7 @@ impl Default for Config {
             astray: None,
             keyless: 0,
             ends_at: None,
+            placeless: 0,
         }
     }
 }

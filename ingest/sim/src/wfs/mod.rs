@@ -172,6 +172,9 @@ impl Sim {
         if self.config.latitude_first && page.srs.as_deref() == Some("EPSG:4326") {
             given.iter_mut().for_each(|feature| swap_axes(&mut feature["geometry"]["coordinates"]));
         }
+        for feature in given.iter_mut().take(self.config.placeless.saturating_sub(from)) {
+            feature["geometry"] = Value::Null;
+        }
         let matched = self.matched(dataset.features.len(), 0);
         let body = json!({
             "type": "FeatureCollection",
