@@ -1,7 +1,7 @@
 //! Whether what was harvested is whole, and if not, where the holes are: by the facts of the journal.
 //!
-//! A stream has holes in time. A data set has one while the last poll of it was not complete, and a
-//! file while nothing has imported all of it.
+//! A stream has holes in time. A data set has one while the last poll of it was not complete, unless
+//! the server has no such data set and never had; and a file while nothing has imported all of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -118,6 +118,7 @@ struct OfPoll {
     started: Timestamp,
     outcome: aurin::Outcome,
     reason: Option<String>,
+    there: Option<bool>,
 }
 
 /// What identifies a file wherever it lies: how large it is, and how it begins.
@@ -155,6 +156,8 @@ struct OfStream {
 struct DataSet {
     /// When it was last whole.
     whole: Option<Timestamp>,
+    /// Something of it may be in the log.
+    begun: bool,
     hole: Option<Hole>,
 }
 
@@ -213,18 +216,22 @@ impl Fold {
             }
             aurin::BEGUN if fact.time < self.asked.to => {
                 let set = self.data_sets.entry(fact.source.to_owned()).or_default();
+                set.begun = true;
                 set.broken(fact.source, "begun", POLL_BEGUN.to_owned());
             }
             aurin::POLLED if fact.time < self.asked.to => {
-                let Ok(OfPoll { started, outcome, reason }) = serde_json::from_slice(value) else {
+                let Ok(OfPoll { started, outcome, reason, there }) = serde_json::from_slice(value)
+                else {
                     return;
                 };
                 let set = self.data_sets.entry(fact.source.to_owned()).or_default();
                 if outcome == aurin::Outcome::Complete {
-                    *set = DataSet { whole: Some(started), hole: None };
-                } else if set.whole.is_some() || set.hole.is_some() {
-                    // What never was in the log leaves no hole.
+                    *set = DataSet { whole: Some(started), begun: true, hole: None };
+                } else if there != Some(false) || set.begun {
                     set.broken(fact.source, outcome.name(), reason.unwrap_or_default());
+                } else {
+                    // Of a name that was mistyped nothing is missing, whatever went wrong before.
+                    set.hole = None;
                 }
             }
             archive::BEGUN if fact.time < self.asked.to => {

@@ -124,7 +124,7 @@ async fn a_poll_that_is_not_whole_says_why() {
     assert!(report.reason.as_ref().unwrap().contains("not unique"), "{report:?}");
     let told = holes_of(&test.log, Timestamp::now()).await.holes;
     let of_type = |hole: &&Hole| hole.source.ends_with(&config.datasets[1].type_name);
-    assert_eq!(told.len(), 2, "of the one with another name nothing has come: {told:?}");
+    assert_eq!(told.len(), 2, "of the one with another name there is none: {told:?}");
     assert_eq!(told.iter().find(of_type).unwrap().cause, "incomplete");
     sim.shutdown().await;
 }
@@ -142,12 +142,16 @@ async fn credentials_are_sent_and_their_refusal_says_what_to_do() {
     until("paused", async || matches!(status.get(), State::Paused { .. })).await;
     let State::Paused { reason } = status.get() else { panic!() };
     assert!(reason.contains("401") && reason.contains("90 days"), "{reason}");
+    let told = holes_of(&test.log, Timestamp::now()).await.holes;
+    assert!(!told.is_empty() && told[0].from.is_none(), "{told:?}");
+    assert!(told[0].reason.contains("401"), "{told:?}");
     cancel.cancel();
     polling.await.unwrap().unwrap();
     assert_eq!(status.get(), State::Stopped);
 
     config.credentials = Some(("harvester".to_owned(), password()));
     assert!(poll(&test, config.clone()).await.is_complete(&config.datasets));
+    assert_eq!(holes_of(&test.log, Timestamp::now()).await.holes, Vec::new());
     assert!(!format!("{config:?}").contains("se cret"));
     sim.shutdown().await;
 }

@@ -120,7 +120,10 @@ impl<'a, L: EventLog> Poll<'a, L> {
                     self.vanish().await?;
                 }
             }
-            Ok(Err(fault)) => self.report.reason = Some(fault.to_string()),
+            Ok(Err(fault)) => {
+                self.report.there = !matches!(fault, Fault::MissingType { .. });
+                self.report.reason = Some(fault.to_string());
+            }
             Err(Unpublished::Stopped) => {
                 self.report.outcome = Outcome::Stopped;
                 self.report.reason = Some("it was told to stop".to_owned());

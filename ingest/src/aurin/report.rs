@@ -52,6 +52,9 @@ pub struct PollReport {
     pub outcome: Outcome,
     /// Why, where it is not complete, or what a complete one leaves open; for people.
     pub reason: Option<String>,
+    /// Whether the server has such a data set, for all that is known; nothing is missing of one that
+    /// never was.
+    pub there: bool,
     /// Features that the server says it has; nothing when it does not say.
     pub matched: Option<u64>,
     /// Features received, repetitions too.
@@ -86,6 +89,7 @@ impl PollReport {
             finished: now,
             outcome: Outcome::Failed,
             reason: None,
+            there: true,
             matched: None,
             received: 0,
             distinct: 0,

@@ -178,13 +178,38 @@ fn a_data_set_or_file_is_not_whole_until_it_is() {
         of(archive::IMPORTED, "archive:b", "1", "complete"),
     ];
     assert_eq!(short(&folded(all(), None, 99, &replaced)), "archive:a -..- truncated; ");
-    // What never was in the log leaves no hole.
-    let mistyped = folded(all(), None, 99, &[poll(10, "failed")]);
-    assert_eq!((short(&mistyped).as_str(), mistyped.data_sets), ("", 1));
     // As of an earlier time.
     let then = folded(Asked { to: at(33), ..all() }, None, 99, &facts);
     assert_eq!(
         short(&then),
         "aurin:a 20..- 13s incomplete; archive:a -..- truncated; archive:b -..- failed; "
     );
+}
+
+#[test]
+fn a_data_set_that_never_came_is_not_whole_unless_there_is_none() {
+    let poll = |second: i64, outcome: &str, there: bool| -> Fact {
+        let value = json!({"started": at(second), "outcome": outcome, "there": there});
+        (aurin::POLLED, "aurin:a", second + 1, value)
+    };
+    let old = |second: i64| -> Fact {
+        let value = json!({"started": at(second), "outcome": "failed"});
+        (aurin::POLLED, "aurin:a", second + 1, value)
+    };
+    let begun = || -> Fact { (aurin::BEGUN, "aurin:a", 5, json!({})) };
+    for (facts, expected) in [
+        (vec![poll(10, "failed", true)], "aurin:a -..- failed; "),
+        (vec![poll(10, "stopped", true)], "aurin:a -..- stopped; "),
+        // A fact of before this was told.
+        (vec![old(10)], "aurin:a -..- failed; "),
+        // A name that was mistyped, also where the first polls did not come as far as that.
+        (vec![poll(10, "failed", false)], ""),
+        (vec![poll(10, "failed", true), poll(20, "failed", false)], ""),
+        // One that is gone.
+        (vec![begun(), poll(10, "failed", false)], "aurin:a -..- failed; "),
+        (vec![poll(10, "complete", true), poll(20, "failed", false)], "aurin:a 10..- 89s failed; "),
+    ] {
+        let told = folded(all(), None, 99, &facts);
+        assert_eq!((short(&told).as_str(), told.data_sets), (expected, 1), "{facts:?}");
+    }
 }
