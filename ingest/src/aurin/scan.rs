@@ -118,6 +118,7 @@ impl Scanner {
                 InString::No => match byte {
                     // No JSON has this outside of a string.
                     b'<' => {
+                        self.keep_begun(&piece[kept_from..at]);
                         self.keep_markup(&piece[at..]);
                         return Ok(());
                     }
@@ -165,10 +166,7 @@ impl Scanner {
             }
             at += 1;
         }
-        if let Some(mut feature) = self.feature.take() {
-            self.keep(&mut feature, &piece[kept_from..]);
-            self.feature = Some(feature);
-        }
+        self.keep_begun(&piece[kept_from..]);
         Ok(())
     }
 
@@ -183,6 +181,13 @@ impl Scanner {
     /// # Errors
     /// When it is not whole, or was no feature collection.
     pub fn finish(self) -> Result<u64, Fault> {
+        // In the middle of a text its first < goes unnoticed, and its quotes end that text anywhere.
+        let broken = self.feature.map(|feature| feature.bytes).unwrap_or_default();
+        if !self.ended
+            && let Some(exception) = report_in(&[&broken, &*self.markup].concat())
+        {
+            return Err(exception);
+        }
         if !self.markup.is_empty() {
             let markup = String::from_utf8_lossy(&self.markup);
             let other = || Fault::NotData("markup (HTML or XML)".to_owned());
@@ -240,6 +245,14 @@ impl Scanner {
         self.counting = true;
     }
 
+    /// Keeps what came of the feature under way, if one is.
+    fn keep_begun(&mut self, part: &[u8]) {
+        if let Some(mut feature) = self.feature.take() {
+            self.keep(&mut feature, part);
+            self.feature = Some(feature);
+        }
+    }
+
     fn keep(&self, feature: &mut Kept, part: &[u8]) {
         feature.length += part.len() as u64;
         let Kept { bytes, length } = feature;
@@ -274,6 +287,14 @@ impl Scanner {
     }
 }
 
+/// The exception that a feature breaks off with.
+fn report_in(broken: &[u8]) -> Option<Fault> {
+    let name = memchr::memmem::rfind(broken, b"<ows:ExceptionReport")
+        .or_else(|| memchr::memmem::rfind(broken, b"<ServiceExceptionReport"))
+        .or_else(|| memchr::memmem::rfind(broken, b"<ExceptionReport"))?;
+    super::xml::exception(&String::from_utf8_lossy(&broken[name..]))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -296,6 +317,7 @@ mod tests {
         let exception = "<ows:ExceptionReport><ows:Exception exceptionCode=\"A\"><ows:ExceptionText>\
                          lost</ows:ExceptionText></ows:Exception></ows:ExceptionReport>";
         let lost = Fault::Exception { code: "A".into(), text: "lost".into() };
+        let quoted = Fault::Exception { code: "A".into(), text: "a \"".into() };
         for (body, expected) in [
             ("", Fault::Truncated(0)),
             ("{\"features\":[{\"a\":1},{\"b\"", Fault::Truncated(1)),
@@ -303,7 +325,11 @@ mod tests {
             ("<!DOCTYPE html><html></html>", Fault::NotData("markup (HTML or XML)".into())),
             (exception, lost.clone()),
             (&format!("{{\"features\":[{{\"a\":{exception}"), lost.clone()),
-            (&format!("{{\"features\":[]}}{exception}"), lost),
+            (&format!("{{\"features\":[]}}{exception}"), lost.clone()),
+            // In the middle of a text, out of which its own quotes lead.
+            (&format!("{{\"features\":[{{\"a\":1}},{{\"a\":\"b{exception}"), lost.clone()),
+            (&format!("{{\"features\":[{{\"a\":\"b<?xml version=\"1.0\"?>{exception}"), lost),
+            (&format!("{{\"features\":[{{\"a\":\"b{}", exception.replace("lost", "a \"")), quoted),
             ("[]", Fault::Malformed("it does not begin with {".into())),
             ("oops", Fault::Malformed("it does not begin with {".into())),
             ("{}", Fault::Malformed("it has no list of features".into())),
