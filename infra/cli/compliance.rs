@@ -179,6 +179,9 @@ async fn apply(arguments: &Apply, settings: &Settings) -> anyhow::Result<Outcome
             letters::apply(&log, &generations, &worker, &ends, wait).await?,
         ),
     };
+    if !arguments.dry_run {
+        parts::clean(&log).await?;
+    }
     bar.finish_and_clear();
     let would = if arguments.dry_run { "would be " } else { "" };
     let applied = Applied { swept, other_generations, dead_letters };

@@ -22,6 +22,7 @@ use bowerbird_stream::kafka::{KafkaConfig, KafkaLog, Login, Mechanism};
 use bowerbird_stream::sqlite::SqliteLog;
 use bowerbird_stream::topic::{self, TopicSpec};
 use bowerbird_stream::{AnyLog, EventLog as _, LogError};
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::failure::WrongUse;
@@ -42,6 +43,18 @@ pub async fn log(settings: &Settings) -> anyhow::Result<AnyLog> {
             Ok(SqliteLog::open(&path).await?.into())
         }
         LogUrl::Kafka { brokers, .. } => Ok(KafkaLog::new(kafka(settings, brokers))?.into()),
+    }
+}
+
+/// Has the embedded log erase what is due. It does so by itself, but not before it has been open for a
+/// while, which a command that soon ends does not live to see.
+///
+/// # Errors
+/// When its file can't be written.
+pub async fn clean(log: &AnyLog) -> Result<(), LogError> {
+    match log {
+        AnyLog::Sqlite(log) => log.clean(Timestamp::now()).await.map(drop),
+        AnyLog::Kafka(_) => Ok(()),
     }
 }
 

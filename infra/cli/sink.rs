@@ -79,7 +79,11 @@ pub async fn run(
     }
     let outcome = service.run(settings).await;
     reports.print(settings.output)?;
-    outcome.map(|()| Outcome::Done)
+    outcome?;
+    if arguments.once {
+        parts::clean(&log).await?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Starts a sink for each projection, which fills whichever generation is live.

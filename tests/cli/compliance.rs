@@ -58,6 +58,39 @@ fn results_of_jobs_remove_posts_and_the_posts_of_users() {
     run(folder, &["verify"]).ends(0);
 }
 
+/// Also where no process ever lives long: what is due is erased when one ends.
+#[test]
+fn what_is_removed_leaves_the_log_also_where_only_short_commands_run() {
+    for last in [&["sink", "--once"][..], &["compliance", "apply"]] {
+        let folder = folder();
+        let folder = folder.path();
+        fs::write(folder.join("posts.jsonl"), [post(11, 1), post(12, 2)].concat()).unwrap();
+        fs::write(folder.join("tweets.jsonl"), result(11, "deleted")).unwrap();
+        run(folder, &["ingest", "archive", "posts.jsonl"]).ends(0);
+        run(folder, &["ingest", "compliance", "tweets.jsonl"]).ends(0);
+        run(folder, &["sink", "--once"]).ends(0);
+        run(folder, &["sink", "--once"]).ends(0);
+        let is_said = |id: u64| {
+            let said = format!("\"id\":\"{id}\",\"text\"");
+            let log = fs::read(folder.join("data/log.sqlite")).unwrap();
+            log.windows(said.len()).any(|window| window == said.as_bytes())
+        };
+        assert!(is_said(11) && is_said(12), "it is not due yet");
+        let log = rusqlite::Connection::open(folder.join("data/log.sqlite")).unwrap();
+        let numbers = log.prepare("SELECT id FROM partitions").unwrap();
+        let numbers: Vec<i64> =
+            { numbers }.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        // A day later.
+        for number in numbers {
+            let earlier = format!("UPDATE records_{number} SET appended = appended - 86400000");
+            log.execute(&earlier, []).unwrap();
+        }
+        drop(log);
+        run(folder, last).ends(0);
+        assert!(!is_said(11) && is_said(12), "{last:?}");
+    }
+}
+
 /// Nobody asks for it: a running sink looks by itself.
 #[test]
 fn a_running_sink_removes_the_posts_of_users_and_what_is_imported_later() {
