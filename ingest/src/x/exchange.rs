@@ -73,11 +73,31 @@ impl Exchange for Web {
         // What an address holds is in no message: it is the transport that failed.
         let failed = |error: reqwest::Error| Failure::Network(chain(&error.without_url()));
         let asking = self.0.request(method, url).bearer_auth(bearer.expose_secret());
-        let answer = asking.send().await.map_err(failed)?;
+        // Other than an address, which is checked, nothing can be wrong with a request.
+        let unsendable = |error: reqwest::Error| match error.is_builder() {
+            true => Failure::Token,
+            false => failed(error),
+        };
+        let answer = asking.send().await.map_err(unsendable)?;
         Ok(Reply {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
             body: Box::pin(answer.bytes_stream().map(move |piece| piece.map_err(failed))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_that_can_not_be_sent_is_told_as_that() {
+        let web = Web::new(Duration::from_secs(1)).unwrap();
+        let url = "http://127.0.0.1:9/".to_owned();
+        let asked = web.ask(Method::GET, url, "one\ntwo".to_owned().into()).await;
+        let failure = asked.map(|reply| reply.status).unwrap_err();
+        assert_eq!(failure, Failure::Token);
+        assert!(!failure.to_string().contains("one"));
     }
 }

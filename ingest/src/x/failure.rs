@@ -13,6 +13,9 @@ pub enum Failure {
     /// No connection, or it broke.
     #[error("the connection failed: {0}")]
     Network(String),
+    /// The token can't be sent.
+    #[error("the bearer token holds what no token does, such as a line break")]
+    Token,
     /// The server closed the stream, or has said that it ends it.
     #[error("the server {} the stream{}", if .0.is_empty() { "closed" } else { "ended" }, because(.0))]
     Ended(Vec<Problem>),
@@ -72,6 +75,7 @@ impl Failure {
         match self {
             Self::Ended(_) if self.meaning() == Meaning::SlowReader => "slow-reader",
             Self::Network(_) => "network",
+            Self::Token => "token",
             Self::Ended(_) => "ended",
             Self::Idle(_) => "idle",
             Self::Http { .. } => "http",
@@ -90,7 +94,7 @@ impl Failure {
 
     /// Whether it may be that another token would be taken.
     pub fn refuses_token(&self) -> bool {
-        matches!(self, Self::Http { status: 401 | 403, .. })
+        matches!(self, Self::Token | Self::Http { status: 401 | 403, .. })
     }
 
     /// What the server means by it.

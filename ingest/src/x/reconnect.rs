@@ -195,6 +195,7 @@ impl Failures {
                 doubled(waits.http_first, waits.http_max, &mut self.http),
                 "there is no stream at this address: check x.base_url",
             ),
+            (_, 0) if *failure == Failure::Token => (self.refused(waits), "check x.bearer_token"),
             (_, 0) if matches!(failure, Failure::Protocol(_)) => (
                 doubled(waits.http_first, waits.http_max, &mut self.http),
                 "there is no stream of X at this address, or something between changes it: check \
@@ -296,6 +297,7 @@ mod tests {
             (vec![http(500), http(502), http(404), http(302)], vec![5.0, 10.0, 20.0, 40.0]),
             (vec![http(429); 6], vec![60.0, 120.0, 240.0, 480.0, 960.0, 960.0]),
             (vec![http(401); 5], vec![30.0, 30.0, 30.0, 40.0, 80.0]),
+            (vec![Failure::Token; 4], vec![30.0, 30.0, 30.0, 40.0]),
             (vec![http(403); 5], vec![30.0, 30.0, 30.0, 40.0, 80.0]),
             (vec![http(400); 2], vec![30.0, 30.0]),
             (vec![http(402), said(403, "TooManyConnections")], vec![60.0, 120.0]),
@@ -390,6 +392,8 @@ mod tests {
     fn says_what_to_do() {
         for (failure, part) in [
             (http(401), "x.bearer_token"),
+            (Failure::Token, "x.bearer_token"),
+            (Failure::Protocol("?".into()), "x.base_url"),
             (http(403), "may not use"),
             (http(400), "fields"),
             (http(402), "credits"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use thiserror::Error;
 
 use super::config::{Config, Ending, Faults, LineFeed, Step};
@@ -78,12 +79,35 @@ enum Entry {
     },
 }
 
+impl File {
+    /// What its types let pass and no scenario means.
+    fn check(&self) -> Result<(), ScenarioError> {
+        let wrong = |what: String| Err(ScenarioError(toml::de::Error::custom(what)));
+        if let Some(rate) = self.rate.filter(|rate| !rate.is_finite() || *rate < 0.0) {
+            return wrong(format!("rate = {rate} is no number of posts a second"));
+        }
+        let percents = [self.notices_percent, self.faults.as_ref().map(|one| one.refusals_percent)];
+        if let Some(percent) = percents.into_iter().flatten().find(|percent| *percent > 100) {
+            return wrong(format!("{percent} of a hundred is more than all"));
+        }
+        for step in &self.steps {
+            if let Entry::Refuse { status, .. } = step
+                && !(200..600).contains(status)
+            {
+                return wrong(format!("status = {status} is no status of a final answer"));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads a scenario; what it does not say is as in `defaults`.
 ///
 /// # Errors
 /// When it is not TOML, or says what no scenario says.
 pub fn scenario(text: &str, defaults: Config) -> Result<Config, ScenarioError> {
     let file: File = toml::from_str(text)?;
+    file.check()?;
     let time = |given: Option<u64>, otherwise| given.map_or(otherwise, Duration::from_millis);
     let steps = file.steps.into_iter().map(|entry| match entry {
         Entry::Refuse { status, headers, body } => {
@@ -183,7 +207,15 @@ mod tests {
 
     #[test]
     fn what_no_scenario_says_is_refused() {
-        for text in ["rat = 1", "[[steps]]\nposts = 3", "[[steps]]\nposts = 3\nending = \"bang\""] {
+        for text in [
+            "rat = 1",
+            "rate = -1",
+            "rate = nan",
+            "notices_percent = 101",
+            "[[steps]]\nstatus = 99",
+            "[[steps]]\nposts = 3",
+            "[[steps]]\nposts = 3\nending = \"bang\"",
+        ] {
             let error = scenario(text, Config::default()).unwrap_err().to_string();
             assert!(error.contains("can't be read"), "{error}");
         }
