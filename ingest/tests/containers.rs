@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bowerbird_ingest::archive::{ArchiveConfig, Outcome, Progress, import};
 use bowerbird_stream::topic;
-use harness::TestLog;
 use harness::archives::{
     bzip2, config, gzip, keys, lines_from, run, stored, tar, write, zip, zstd,
 };
+use harness::{TestLog, holes_of};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 /// Members of every kind, so many lines in each, and the posts in them.
@@ -161,6 +162,98 @@ async fn what_is_damaged_keeps_nothing_else_from_being_imported() {
         let outcomes: BTreeSet<&str> =
             journal.iter().map(|fact| fact["import"]["outcome"].as_str().unwrap()).collect();
         assert_eq!(outcomes, BTreeSet::from(["complete", "truncated"]), "{name}");
+    }
+}
+
+/// Members beside one that is good: those that are damaged from their first byte or are something
+/// else by now, and those that nothing is wrong with.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_what_its_name_says_is_damaged_and_what_lies_beside_is_not() {
+    let (bytes, ids) = lines_from(0, 50);
+    let (other, more) = lines_from(1, 2_000);
+    let zeroed = |mut bytes: Vec<u8>| {
+        bytes[..16].fill(0);
+        bytes
+    };
+    let flipped = |mut bytes: Vec<u8>| {
+        bytes[0] ^= 0xff;
+        bytes
+    };
+    let html = b"<html><title>503</title>\n{\"a\":\"b\"}\n</html>\n".to_vec();
+    let table = b"id,text\r\n1,a\r\n".to_vec();
+    let damaged = [
+        ("1.json.bz2", zeroed(bzip2(&other))),
+        ("2.json.bz2", flipped(bzip2(&other))),
+        ("3.JSONL.GZ", zeroed(gzip(&other))),
+        ("4.ndjson.zst", flipped(zstd(&other))),
+        ("5.json.gz", vec![0; 100_000]),
+        ("6.json.gz", html),
+        ("7.json.gz", table),
+        ("8.tar.gz", b"busy\n".to_vec()),
+        ("9.zip", zeroed(zip(&[("a.json", other.clone())]))),
+    ];
+    let beside = [
+        ("README.txt", b"Posts of a day.\n".to_vec()),
+        ("._1.json.bz2", [&[0, 5, 0x16, 7], &[0; 100][..]].concat()),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\0\0".to_vec()),
+        ("page.html", b"<html>a</html>\n".to_vec()),
+        ("note.json.gz", gzip(b"None here.\n")),
+        ("page.gz", b"<html>b</html>\n".to_vec()),
+    ];
+    let plain = [("plain.json.gz", other.clone()), ("empty.json.gz", Vec::new())];
+    let good = [("0.json.bz2", bzip2(&bytes))];
+    for (sort, members, wrong, foreign) in
+        [("damaged", &damaged[..], 9, 0), ("beside", &beside, 0, 6), ("plain", &plain, 0, 0)]
+    {
+        let all = [&good[..], members].concat();
+        let ids = if sort == "plain" { ids.union(&more).cloned().collect() } else { ids.clone() };
+        let tarred = tar(&all);
+        for (name, bytes) in [
+            ("a.tar", tarred.clone()),
+            ("a.tgz", gzip(&tarred)),
+            ("a.zip", zip(&all)),
+            ("b.zip", stored(&all)),
+            ("b.zip.gz", gzip(&zip(&all))),
+            ("b.tar", tar(&[("in.tar", tarred)])),
+        ] {
+            let test = TestLog::new().await;
+            let path = write(test.folder.path(), name, &bytes);
+            let (summary, _) = run(&test.log, config([path])).await;
+            let file = &summary.files[0];
+            let outcome = if wrong > 0 { Outcome::Truncated } else { Outcome::Complete };
+            assert_eq!(file.outcome, outcome, "{sort}, {name}: {file:#?}");
+            assert_eq!(
+                (file.found.damaged, file.found.foreign),
+                (wrong, foreign),
+                "{sort}, {name}: {file:#?}"
+            );
+            assert_eq!(keys(&test, topic::POSTS).await, ids, "{sort}, {name}");
+            let letters = [("truncated".to_owned(), wrong)].into_iter().filter(|_| wrong > 0);
+            assert_eq!(file.found.counts.dead_letters, letters.collect(), "{sort}, {name}");
+            let holes = holes_of(&test.log, Timestamp::now()).await.holes;
+            assert_eq!(holes.len(), usize::from(wrong > 0), "{sort}, {name}: {holes:#?}");
+        }
+        // Each by itself: found in a folder, and named.
+        let test = TestLog::new().await;
+        let folder = test.folder.path().join("grabs");
+        std::fs::create_dir(&folder).unwrap();
+        let paths: Vec<_> =
+            members.iter().map(|(name, bytes)| write(&folder, name, bytes)).collect();
+        let (summary, _) = run(&test.log, config([folder])).await;
+        for file in &summary.files {
+            let expected = match sort {
+                "damaged" => Outcome::Truncated,
+                "beside" => Outcome::PassedOver,
+                _ if file.file.ends_with("empty.json.gz") => Outcome::Empty,
+                _ => Outcome::Complete,
+            };
+            assert_eq!(file.outcome, expected, "{file:#?}");
+        }
+        let holes = holes_of(&test.log, Timestamp::now()).await.holes;
+        assert_eq!(holes.len() as u64, wrong, "{holes:#?}");
+        assert_eq!(summary.succeeded(), wrong == 0);
+        let (summary, _) = run(&test.log, config(paths)).await;
+        assert_eq!(summary.failed_files, wrong, "{summary:#?}");
     }
 }
 

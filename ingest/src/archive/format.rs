@@ -96,6 +96,16 @@ pub fn begins_with_object(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().first() == Some(&b'{')
 }
 
+/// Whether a line begins so that it must be meant as an object: of bytes at random, as damage may
+/// make them, one in 65,536 begins a line with a brace.
+fn is_of_object(line: &[u8]) -> bool {
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_start();
+    let Some((b'{', rest)) = line.split_first() else { return false };
+    let begins = matches!(rest.trim_ascii_start().first(), Some(b'"' | b'}'));
+    // The last one may be cut within a letter.
+    begins && std::str::from_utf8(line).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
 /// Whether these bytes end before another line begins than the first, and that is blank or may be
 /// the end of an object: archives are cut into pieces of a size, wherever that is in a line.
 fn ends_within_first_line(bytes: &[u8]) -> bool {
@@ -151,6 +161,19 @@ impl<'r> Peeked<'r> {
             || matches!(self.ended, Some(Err(_)))
             || found(&self.head)
             || (self.ended.is_none() && ends_within_first_line(&self.head))
+    }
+
+    /// Whether it may be JSON although it should be something else: like [`Self::may_hold_objects`],
+    /// and not taken in by bytes at random, nor by a page of HTML that says why there is nothing.
+    pub fn may_be_json(&mut self) -> bool {
+        let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(is_of_object);
+        self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
+        let is_markup = self.head.trim_ascii_start().first() == Some(&b'<');
+        self.head.is_empty()
+            || matches!(self.ended, Some(Err(_)))
+            || (!is_markup
+                && (found(&self.head)
+                    || (self.ended.is_none() && ends_within_first_line(&self.head))))
     }
 
     fn look(&mut self, enough: impl Fn(&[u8]) -> bool) {
@@ -225,6 +248,36 @@ mod tests {
             let mut rest = bytes;
             let mut peeked = Peeked::new(&mut rest);
             assert_eq!(peeked.may_hold_objects(), objects, "{bytes:?}");
+            let mut all = Vec::new();
+            peeked.read_to_end(&mut all).unwrap();
+            assert_eq!(all, bytes);
+        }
+    }
+
+    #[test]
+    fn damage_and_pages_of_html_are_not_taken_for_json() {
+        let script = b"<html>\n<script>\n{\"@context\":\"a\"}\n</script>\n";
+        let long = [b"{\"a\":\"".to_vec(), vec![b'x'; 70_000]].concat();
+        let within = [vec![b'x'; 70_000], b"\",\"a\":1}\n{}\n".to_vec()].concat();
+        for (bytes, json) in [
+            (&b"{\"id\":1}"[..], true),
+            (b"\xef\xbb\xbf \n{}", true),
+            (b"", true),
+            (b"broken\n  { \"id\":1}\n", true),
+            (b"{\"text\":\"cut \xf0\x9f", true),
+            (&long, true),
+            (b"\x80\n{\xff\x10\n", false),
+            (b"\x80\n{\"\xff\x10\n", false),
+            (&[0; 100], false),
+            (&[0; 100_000], false),
+            (b"busy\n", false),
+            (b"\n", false),
+            (script, false),
+            (&within, false),
+        ] {
+            let mut rest = bytes;
+            let mut peeked = Peeked::new(&mut rest);
+            assert_eq!(peeked.may_be_json(), json, "{:?}", &bytes[..bytes.len().min(60)]);
             let mut all = Vec::new();
             peeked.read_to_end(&mut all).unwrap();
             assert_eq!(all, bytes);

@@ -11,6 +11,7 @@
 
 mod blocks;
 mod checkpoint;
+mod claim;
 mod config;
 mod entry;
 mod file;

@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 
 use super::blocks::{Block, Blocks, Broken};
 use super::checkpoint::Mark;
+use super::claim;
 use super::format::{Format, Peeked};
 use super::members::{self, Check, Checked, Directory, Failed, Member, may_pass};
 use super::name;
@@ -156,6 +157,18 @@ impl Walk<'_> {
     /// # Errors
     /// See [`Stop`].
     pub fn stream(&mut self, reader: &mut dyn Read, name: &str, depth: usize) -> Walked {
+        self.claimed(reader, name, claim::packed(name), depth)
+    }
+
+    /// Walks through what its name says is packed, if it does. Of what comes out of a compression
+    /// the name says nothing more.
+    fn claimed(
+        &mut self,
+        reader: &mut dyn Read,
+        name: &str,
+        packed: Option<&str>,
+        depth: usize,
+    ) -> Walked {
         let mut peeked = Peeked::new(reader);
         let window_log_max = self.window_log_max;
         match peeked.format() {
@@ -166,6 +179,14 @@ impl Walk<'_> {
                     // Posts that can't be read are told, whoever has named them.
                     Text::Unread { why, posts } if posts || !self.picky => {
                         return self.unread(name, why.to_owned());
+                    }
+                    // To pass it over would lose whatever it was before.
+                    Text::Unread { .. } | Text::Lines
+                        if let Some(ending) = packed
+                            && !goes_on
+                            && !peeked.may_be_json() =>
+                    {
+                        return self.broken(name, no_such_thing(ending));
                     }
                     Text::Unread { .. } => return self.foreign(name),
                     Text::Lines if self.picky && !goes_on && !peeked.may_hold_objects() => {
@@ -201,7 +222,7 @@ impl Walk<'_> {
                 self.container(name, taken)
             }
             format => match format.decoder(peeked, window_log_max) {
-                Ok(mut decoder) => self.stream(&mut decoder, name, depth + 1),
+                Ok(mut decoder) => self.claimed(&mut decoder, name, None, depth + 1),
                 Err(error) => self.unread(name, error.to_string()),
             },
         }
@@ -277,7 +298,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// It can't even be read up to where it was read before.
+    /// It can't even be read up to where it was read before, or from its first byte on.
     fn broken(&mut self, name: &str, error: io::Error) -> Walked {
         if may_pass(&error) {
             return Err(Stop::Unreadable(error));
@@ -315,6 +336,11 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+fn no_such_thing(ending: &str) -> io::Error {
+    let text = format!("its name ends in {ending}, and its bytes are neither packed nor JSON");
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 fn skip(reader: &mut impl Read, bytes: u64) -> io::Result<()> {
