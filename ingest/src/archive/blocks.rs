@@ -9,6 +9,10 @@ use super::values::Value;
 /// How much is kept of a line that is too long.
 pub const KEPT_BYTES: usize = 64 << 10;
 const BLOCK_BYTES: usize = 256 << 10;
+/// With room for the line that goes on behind a block.
+const BUFFER_BYTES: usize = BLOCK_BYTES + BLOCK_BYTES / 4;
+/// What is read first: most members of some archives have no more than a line.
+const FIRST_BYTES: usize = 8 << 10;
 
 /// A part of the input, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,8 +77,8 @@ impl<R: Read> Blocks<R> {
             match self.ended.take() {
                 None => self.fill(),
                 Some(Err(error)) => {
-                    let tail = self.rest();
                     self.ended = Some(Ok(()));
+                    let tail = self.rest();
                     return Err(Broken { error, tail });
                 }
                 Some(Ok(())) => {
@@ -94,18 +98,37 @@ impl<R: Read> Blocks<R> {
             return None;
         };
         let end = self.searched + found + 1;
-        let mut rest = Vec::with_capacity(BLOCK_BYTES + BLOCK_BYTES / 4);
-        rest.extend_from_slice(&self.buffer[end..]);
-        self.searched = rest.len();
-        let mut lines = std::mem::replace(&mut self.buffer, rest);
-        lines.truncate(end);
-        Some(Block::Lines(Bytes::from(lines)))
+        let lines = self.taken(end);
+        self.searched = self.buffer.len();
+        Some(Block::Lines(lines))
     }
 
     /// What is left at the end.
     fn rest(&mut self) -> Bytes {
         self.searched = 0;
-        Bytes::from(std::mem::take(&mut self.buffer))
+        self.taken(self.buffer.len())
+    }
+
+    /// Takes so much from the buffer. A record is a part of its block, and keeps all of it: so what
+    /// fills less than half of the buffer is copied, and the buffer stays here.
+    fn taken(&mut self, end: usize) -> Bytes {
+        if end < self.buffer.capacity() / 2 {
+            let part = Bytes::copy_from_slice(&self.buffer[..end]);
+            self.buffer.drain(..end);
+            // It may have held a line of any length.
+            self.buffer.shrink_to(BUFFER_BYTES);
+            return part;
+        }
+        let rest = &self.buffer[end..];
+        let mut next = Vec::new();
+        // At the end of the input there is no next one.
+        if self.ended.is_none() {
+            next.reserve_exact(BUFFER_BYTES);
+        }
+        next.extend_from_slice(rest);
+        let mut part = std::mem::replace(&mut self.buffer, next);
+        part.truncate(end);
+        Bytes::from(part)
     }
 
     /// Passes over a line without keeping it.
@@ -130,9 +153,12 @@ impl<R: Read> Blocks<R> {
 
     fn fill(&mut self) {
         let filled = self.buffer.len();
-        // A block at once where it is shorter, a quarter of one for the end of a longer line.
+        // A block at once where it is shorter, a quarter of one for the end of a longer line; but
+        // no more than as much again as there was, which may be all.
         let wanted = BLOCK_BYTES.saturating_sub(filled).max(BLOCK_BYTES / 4);
-        self.buffer.resize(filled + wanted, 0);
+        let room = self.buffer.capacity().max(FIRST_BYTES) - filled;
+        let bound = if room > 0 { room } else { filled };
+        self.buffer.resize(filled + wanted.min(bound), 0);
         let read = loop {
             match self.input.read(&mut self.buffer[filled..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -220,6 +246,34 @@ mod tests {
             };
             prop_assert_eq!(failed, fails);
             prop_assert_eq!(consumed, bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_block_keeps_hardly_more_memory_than_it_has() {
+        for (length, part) in [
+            (1, 1),
+            (300, 1_000),
+            (FIRST_BYTES, FIRST_BYTES),
+            (FIRST_BYTES + 1, 100),
+            (100_000, 1 << 20),
+            (BLOCK_BYTES + 300, 1 << 20),
+            (3 * BLOCK_BYTES, 5_000),
+        ] {
+            for live in [false, true] {
+                for bytes in [b"0123456\n".repeat(length / 8 + 1), vec![b'x'; length]] {
+                    let parts = bytes.chunks(part).map(<[u8]>::to_vec).collect();
+                    let mut blocks = Blocks::new(Parts(parts, false), 16 << 20, live);
+                    let mut all = Vec::new();
+                    while let Some(block) = blocks.next().unwrap() {
+                        let Block::Lines(lines) = block else { panic!("{block:?}") };
+                        all.extend_from_slice(&lines);
+                        let (held, kept) = (lines.len(), lines.try_into_mut().unwrap().capacity());
+                        assert!(kept <= 2 * held + 1, "{length}: {kept} for {held}");
+                    }
+                    assert_eq!(all, bytes);
+                }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::record::{LINE_REFUSED, Refused};
 pub struct Batch {
     /// The records.
     pub records: Vec<Outgoing>,
-    /// Their size.
+    /// Their size; where they are small parts of their blocks, the size of these.
     pub bytes: usize,
     /// What was found in what ends in this batch.
     pub found: Findings,
@@ -97,6 +97,8 @@ struct Output<'a> {
     member: u64,
     sender: &'a Sender<News>,
     batch: Batch,
+    /// The size of the records of the block under way.
+    of_block: usize,
     /// What the line under way held so far: it counts when it ends.
     current: Counts,
     stopped: bool,
@@ -117,6 +119,7 @@ impl<'a> Parser<'a> {
             member,
             sender,
             batch: Batch { end: from, ..Batch::default() },
+            of_block: 0,
             current: Counts::default(),
             stopped: false,
         };
@@ -254,6 +257,7 @@ impl<'a> Parser<'a> {
 
     fn lines(&mut self, lines: &Bytes) {
         let mut start = 0;
+        self.out.of_block = 0;
         while start < lines.len() && !self.out.stopped {
             let feed = memchr::memchr(b'\n', &lines[start..]);
             let next = feed.map_or(lines.len(), |feed| start + feed + 1);
@@ -262,6 +266,7 @@ impl<'a> Parser<'a> {
             self.out.end_line((next - start) as u64);
             start = next;
         }
+        self.out.end_block(lines.len());
     }
 
     /// Takes a line, or a value, of this length; of one that is too long there may be less.
@@ -342,8 +347,22 @@ fn refused<'a>(
 
 impl Output<'_> {
     fn push(&mut self, record: Outgoing) {
+        self.of_block += record.size();
         self.batch.bytes += record.size();
         self.batch.records.push(record);
+        self.send_full();
+    }
+
+    /// A block has ended. Each record keeps all of its block in memory, also the lines that gave
+    /// none: where these are most of it, they count, so that what is under way stays bounded.
+    fn end_block(&mut self, bytes: usize) {
+        if self.of_block > 0 && self.of_block < bytes / 4 {
+            self.batch.bytes += bytes - self.of_block;
+            self.send_full();
+        }
+    }
+
+    fn send_full(&mut self) {
         if self.batch.bytes >= self.batch_bytes || self.batch.records.len() >= MAX_BATCH_RECORDS {
             self.send();
         }
@@ -385,6 +404,47 @@ impl Output<'_> {
             let (file, member) = (self.file, self.member);
             let told = self.sender.blocking_send(News::Member { file, member, report });
             self.stopped = told.is_err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::progress::Progress;
+    use super::super::range::Counter;
+    use super::*;
+
+    #[test]
+    fn what_records_keep_in_memory_counts_where_it_is_more_than_they_are() {
+        let post = b"{\"id\":\"11\",\"text\":\"a\"}\n";
+        let sparse = [&b"\n".repeat(100 << 10)[..], post].concat();
+        let dense = post.repeat(1_000);
+        let controls = b"{\"limit\":{\"track\":1}}\n".repeat(10_000);
+        let config = ParserConfig {
+            started: Timestamp::UNIX_EPOCH,
+            max_line_bytes: 1 << 20,
+            batch_bytes: 512 << 10,
+            results: None,
+            as_of: None,
+            seen: Seen::default(),
+        };
+        for (block, batches) in [(sparse, 2), (dense, 4), (controls, 1)] {
+            let (sender, mut news) = tokio::sync::mpsc::channel(100);
+            let counter = Counter::new(Arc::new(Progress::default()));
+            let file = Arc::new(File::new(0, "a".to_owned(), None, counter));
+            let mut parser = Parser::new(&config, file, 0, Mark::default(), &sender);
+            // A pipe's lines go on as they come, and those of a file in batches.
+            parser.live = false;
+            parser.piece(Piece::Begin { name: "a".to_owned(), from: Mark::default() });
+            for _ in 0..10 {
+                parser.piece(Piece::Block(Block::Lines(Bytes::from(block.clone()))));
+            }
+            parser.finish();
+            let mut sizes = Vec::new();
+            while let Ok(News::Member { report: Report::Batch(batch), .. }) = news.try_recv() {
+                sizes.push(batch.bytes);
+            }
+            assert_eq!(sizes.len(), batches, "{sizes:?}");
         }
     }
 }
