@@ -131,7 +131,7 @@ pub struct Dataset {
 #[serde(default)]
 pub struct ArchiveSection {
     /// How many files, or members of a tar or zip, are read at once. Each takes two threads and
-    /// some 7 MiB, and a .zst its window. One for each processor, at most four, unless it is set.
+    /// some 16 MiB, and a .zst its window. One for each processor, at most four, unless it is set.
     #[schemars(range(min = 1, max = 64), example = 2)]
     pub workers: Option<NonZeroUsize>,
     /// The longest line that is read, in bytes; a longer one becomes a dead letter without its
