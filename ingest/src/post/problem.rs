@@ -25,6 +25,13 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Puts other words in the place of its own.
+    pub fn reword(&mut self, words: impl Fn(&str) -> String) {
+        for text in [&mut self.title, &mut self.detail, &mut self.kind, &mut self.issue] {
+            *text = words(text);
+        }
+    }
+
     /// For people: title and detail.
     pub fn text(&self) -> String {
         match (self.title.is_empty(), self.detail.is_empty()) {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::HeaderMap;
+use secrecy::SecretString;
 use serde::Serialize;
+
+use super::hide::hidden;
 
 /// Kept with their values. Cookies are not: they are credentials of a kind.
 const NAMES: [&str; 3] = ["date", "retry-after", "x-transaction-id"];
@@ -24,13 +27,13 @@ const DATES: DateTimeParser = DateTimeParser::new();
 pub struct Kept(BTreeMap<String, String>);
 
 impl Kept {
-    /// Those of these headers that are kept.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// Those of these headers that are kept, without the token.
+    pub fn of(headers: &HeaderMap, token: &SecretString) -> Self {
         let pairs = headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
             let kept = name.starts_with(RATE_LIMITS) || NAMES.contains(&name);
             let value = value.to_str().ok().filter(|_| kept)?;
-            Some((name.to_owned(), value.chars().take(MAX_VALUE).collect()))
+            Some((name.to_owned(), hidden(value, token).chars().take(MAX_VALUE).collect()))
         });
         Self(pairs.take(MOST).collect())
     }
@@ -63,7 +66,7 @@ mod tests {
         let parse = |(name, value): &(&'static str, &'static str)| {
             (name.parse().unwrap(), value.parse().unwrap())
         };
-        Kept::of(&pairs.iter().map(parse).collect())
+        Kept::of(&pairs.iter().map(parse).collect(), &String::new().into())
     }
 
     #[test]
@@ -96,7 +99,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("set-cookie", "guest_id=secret".parse().unwrap());
         headers.insert("x-transaction-id", long.parse().unwrap());
-        let kept = serde_json::to_value(Kept::of(&headers)).unwrap();
-        assert_eq!(kept, serde_json::json!({"x-transaction-id": long[..MAX_VALUE]}));
+        headers.insert("retry-after", "for sesame-sesame".parse().unwrap());
+        let kept = Kept::of(&headers, &"sesame-sesame".to_owned().into());
+        let kept = serde_json::to_value(kept).unwrap();
+        let expected = serde_json::json!({
+            "retry-after": "for [x.bearer_token]", "x-transaction-id": long[..MAX_VALUE],
+        });
+        assert_eq!(kept, expected);
     }
 }

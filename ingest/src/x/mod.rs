@@ -12,6 +12,7 @@ mod connection;
 mod exchange;
 mod failure;
 mod gap;
+mod hide;
 mod kept;
 pub mod lines;
 mod meter;

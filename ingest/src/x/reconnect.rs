@@ -355,7 +355,7 @@ mod tests {
             let parse = |(name, value): (&'static str, &str)| {
                 (reqwest::header::HeaderName::from_static(name), value.parse().unwrap())
             };
-            let headers = Kept::of(&pairs.into_iter().map(parse).collect());
+            let headers = Kept::of(&pairs.into_iter().map(parse).collect(), &String::new().into());
             let failure = &Failure::Http { status: 429, headers, problems: Vec::new() };
             let event = Event::Failed { failure, lasted: None };
             let action = Failures::default().next(&Waits::default(), event, at(1_000));

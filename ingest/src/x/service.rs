@@ -343,8 +343,8 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         let asking = async move {
             let reply = transport::ask(&exchange, Method::DELETE, url.to_string(), &config).await?;
             match reply.status {
-                200..300 => Ok(transport::whole(reply.body, config.idle_timeout).await),
-                _ => Err(transport::refusal(reply, config.idle_timeout).await),
+                200..300 => Ok(transport::said(reply.body, &config).await),
+                _ => Err(transport::refusal(reply, &config).await),
             }
         };
         let answer = self.outbox.meanwhile(asking).await.map_err(|_| Stopped)?;
@@ -353,7 +353,7 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
         tracing::warn!(reason, error, "ending other connections of this token");
         // How many it has ended, as it says it.
         let said: Option<Value> =
-            answer.as_ref().ok().and_then(|body| serde_json::from_slice(body).ok());
+            answer.as_ref().ok().and_then(|body| serde_json::from_str(body).ok());
         let said = said.filter(|said| said.to_string().len() <= transport::MAX_TOLD);
         let fact = json!({"reason": reason, "answer": said, "error": error});
         self.outbox.push(journal::fact("stream.taken-over", SOURCE, now, &fact));

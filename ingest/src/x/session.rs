@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::gap::Gap;
+use super::hide::hidden;
 use super::meter::OfRule;
 use super::service::{CONNECTED, DISCONNECTED, GAP, GROUP, Harvester, SOURCE, Stopped};
 use crate::metrics as names;
@@ -282,8 +283,10 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
                     outbox.push_from(record, at, behind);
                     "notice"
                 }
-                Found::Problems { problems, bytes } => {
-                    let said = String::from_utf8_lossy(&bytes);
+                Found::Problems { mut problems, bytes } => {
+                    let hide = |text: &str| hidden(text, &config.bearer);
+                    let said = hide(&String::from_utf8_lossy(&bytes));
+                    problems.iter_mut().for_each(|problem| problem.reword(hide));
                     tracing::warn!(%said, "the stream reports problems");
                     let fact = json!({"problems": problems});
                     outbox.push(journal::fact("stream.problem", SOURCE, at, &fact));

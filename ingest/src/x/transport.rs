@@ -18,6 +18,7 @@ use super::body::{ItemBody, Watch};
 use super::config::XConfig;
 use super::exchange::{Exchange, Incoming, Reply};
 use super::failure::Failure;
+use super::hide::hidden;
 use super::kept::Kept;
 use crate::post::problem;
 
@@ -46,12 +47,12 @@ impl<X: Exchange> Transport<X> {
         let url = format!("{endpoint}?{}", self.query);
         let reply = ask(&self.exchange, Method::GET, url, &self.config).await?;
         if reply.status != 200 {
-            return Err(refusal(reply, self.config.idle_timeout).await);
+            return Err(refusal(reply, &self.config).await);
         }
         if let Some(other) = no_stream(&reply.headers) {
             return Err(Failure::Protocol(other));
         }
-        self.watch.seen().headers = Kept::of(&reply.headers);
+        self.watch.seen().headers = Kept::of(&reply.headers, &self.config.bearer);
         Ok(Response::new(ItemBody::new(reply.body, &self.config, self.watch)))
     }
 }
@@ -104,14 +105,19 @@ pub async fn ask<X: Exchange>(
 }
 
 /// Status, headers, and what the body says.
-pub async fn refusal(reply: Reply, patience: Duration) -> Failure {
+pub async fn refusal(reply: Reply, config: &XConfig) -> Failure {
     let Reply { status, headers, body } = reply;
-    let problems = problem::of_body(&whole(body, patience).await);
-    Failure::Http { status, headers: Kept::of(&headers), problems }
+    let problems = problem::of_body(said(body, config).await.as_bytes());
+    Failure::Http { status, headers: Kept::of(&headers, &config.bearer), problems }
 }
 
-/// A body that is no stream: what of it arrived in time, and no more than is worth it.
-pub async fn whole(mut body: Incoming, patience: Duration) -> Vec<u8> {
+/// What a body that is no stream says, as much of it as arrived in time and is worth it.
+pub async fn said(body: Incoming, config: &XConfig) -> String {
+    let body = whole(body, config.idle_timeout).await;
+    hidden(&String::from_utf8_lossy(&body), &config.bearer)
+}
+
+async fn whole(mut body: Incoming, patience: Duration) -> Vec<u8> {
     let mut bytes = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = body.next().await {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use url::Url;
 
+use super::super::hide::hidden;
 use super::super::kept::Kept;
 use super::{Present, Rule};
 use crate::error::{IngestError, chain};
@@ -286,7 +287,7 @@ impl Api {
         };
         let asking = asking.bearer_auth(self.bearer.expose_secret());
         let mut answer = asking.send().await.map_err(unreachable)?;
-        let (status, headers) = (answer.status(), Kept::of(answer.headers()));
+        let (status, headers) = (answer.status(), Kept::of(answer.headers(), &self.bearer));
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&piece);
@@ -294,6 +295,7 @@ impl Api {
                 return Err(RulesError::Unreadable(format!("it has more than {MAX_BYTES} bytes")));
             }
         }
+        let body = hidden(&String::from_utf8_lossy(&body), &self.bearer).into_bytes();
         Ok(Reply { status, headers, body })
     }
 }
