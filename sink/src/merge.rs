@@ -157,6 +157,11 @@ impl Notice {
         Self { up_to: farther, ..self.max(other) }
     }
 
+    /// Whether it reaches the post of this id.
+    pub fn reaches(&self, id: &str) -> bool {
+        id.parse::<u64>().map_or(true, |id| id <= self.reach().0)
+    }
+
     /// Without a post that it reaches up to, it reaches all.
     fn reach(&self) -> (u64, Option<&str>) {
         let up_to = self.up_to.as_deref();

@@ -155,25 +155,25 @@ impl<'r> Peeked<'r> {
     /// beside archives: pictures, notes, what a system leaves behind. What is empty or can't be
     /// read is none of these.
     pub fn may_hold_objects(&mut self) -> bool {
-        let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(begins_with_object);
-        self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
-        self.head.is_empty()
-            || matches!(self.ended, Some(Err(_)))
-            || found(&self.head)
-            || (self.ended.is_none() && ends_within_first_line(&self.head))
+        self.may_have_line(begins_with_object)
     }
 
     /// Whether it may be JSON although it should be something else: like [`Self::may_hold_objects`],
     /// and not taken in by bytes at random, nor by a page of HTML that says why there is nothing.
     pub fn may_be_json(&mut self) -> bool {
-        let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(is_of_object);
-        self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
+        let may = self.may_have_line(is_of_object);
         let is_markup = self.head.trim_ascii_start().first() == Some(&b'<');
+        may && (!is_markup || matches!(self.ended, Some(Err(_))))
+    }
+
+    /// Whether a line near its beginning begins an object, or it can't be told.
+    fn may_have_line(&mut self, begins_object: impl Fn(&[u8]) -> bool) -> bool {
+        let found = |head: &[u8]| head.split(|byte| *byte == b'\n').any(&begins_object);
+        self.look(|head| head.len() >= OBJECT_WITHIN || found(head));
         self.head.is_empty()
             || matches!(self.ended, Some(Err(_)))
-            || (!is_markup
-                && (found(&self.head)
-                    || (self.ended.is_none() && ends_within_first_line(&self.head))))
+            || found(&self.head)
+            || (self.ended.is_none() && ends_within_first_line(&self.head))
     }
 
     fn look(&mut self, enough: impl Fn(&[u8]) -> bool) {

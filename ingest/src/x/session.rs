@@ -238,8 +238,8 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
 
     /// When an item arrived: with the last byte, and later than the one before it, so that nothing
     /// is counted twice or not at all by whoever counts from a time on.
-    fn arrival(&mut self, connection: &Connection) -> Timestamp {
-        let now = connection.watch.seen().last_byte.unwrap_or_else(|| self.config.clock.now());
+    fn arrival(&mut self, last_byte: Option<Timestamp>) -> Timestamp {
+        let now = last_byte.unwrap_or_else(|| self.config.clock.now());
         let later = self.last_arrival.filter(|last| last.duration_since(now).abs() < STEADY);
         let later = later.and_then(|last| last.checked_add(SignedDuration::from_nanos(1)).ok());
         let at = later.map_or(now, |later| later.max(now));
@@ -248,8 +248,11 @@ impl<L: EventLog, X: Exchange> Harvester<L, X> {
     }
 
     fn item(&mut self, connection: &Connection, item: &Bytes, given: &mut Given) {
-        let at = self.arrival(connection);
-        let behind = connection.watch.seen().behind_since;
+        let (last_byte, behind) = {
+            let seen = connection.watch.seen();
+            (seen.last_byte, seen.behind_since)
+        };
+        let at = self.arrival(last_byte);
         metrics::gauge!(names::X_LAST_BYTE).set(at.as_second() as f64);
         given.last_item = Some(at);
         let Self { reader, outbox, summary, meter, known_rules, config, .. } = self;

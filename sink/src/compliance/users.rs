@@ -35,12 +35,7 @@ impl Asked {
             return Some((Kind::Removal, removal));
         }
         let scrub = self.scrub.as_ref().filter(reaches).filter(|_| has_place)?;
-        let up_to = scrub.up_to.as_deref().map(str::parse::<u64>);
-        let within = match (up_to, id.parse::<u64>()) {
-            (Some(Ok(last)), Ok(id)) => id <= last,
-            _ => true,
-        };
-        within.then_some((Kind::GeoScrub, scrub))
+        scrub.reaches(id).then_some((Kind::GeoScrub, scrub))
     }
 }
 

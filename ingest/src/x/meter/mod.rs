@@ -126,8 +126,8 @@ impl Meter {
     pub fn warns(&self, now: Timestamp) -> bool {
         let today = day_of(now);
         let near = |cap| self.count.month(today) >= self.limits.warns_at(cap);
-        self.limits.monthly_cap_posts.is_some_and(near)
-            && self.warned != Some(today.first_of_month())
+        self.warned != Some(today.first_of_month())
+            && self.limits.monthly_cap_posts.is_some_and(near)
     }
 
     /// When something is to be told at the latest, seen from `now`.

@@ -237,15 +237,15 @@ impl Api {
                 done.extend(taken);
             }
             // One that came there meanwhile is no fault of the configuration.
-            let duplicates = answer.errors.iter().filter(|error| error["title"] == "DuplicateRule");
-            let duplicates = duplicates.count();
-            let refused = answer.errors.iter().filter(|error| error["title"] != "DuplicateRule");
-            let refused: Vec<_> = refused.filter_map(refusal).collect();
+            let is_duplicate = |error: &&Value| error["title"] == "DuplicateRule";
+            let (duplicates, errors): (Vec<_>, Vec<_>) =
+                answer.errors.iter().partition(is_duplicate);
+            let refused: Vec<_> = errors.into_iter().filter_map(refusal).collect();
             if !refused.is_empty() {
                 return Err(RulesError::Invalid(refused));
             }
-            if duplicates > 0 {
-                let (left, of, what) = (duplicates as u64, some.len(), "are there already");
+            if !duplicates.is_empty() {
+                let (left, of, what) = (duplicates.len() as u64, some.len(), "are there already");
                 return Err(RulesError::Left { left, of, what });
             }
             reply.read("new rules")?;
